@@ -1,0 +1,35 @@
+.POSIX:
+.PHONY: help install demo test check
+
+PYTHON = python3
+VENV = .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+
+help: ## show these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED) ## make .venv with labctl, its extras and the tested versions of all they need
+
+demo: $(INSTALLED) ## train a small network in situ on the simulated vapour-cell bench
+	$(BIN)/labctl run train_in_situ --bench vapour_cell --simulate \
+	    --set data=sample --set 'hidden=[128]' --set epochs=8 --set optical_depth=10
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/pytest
+
+check: $(INSTALLED) ## lint, check formatting, types, and what imports what
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+# Installed again only when what to install has changed; -c keeps pip to the tested versions, torch's above all.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo '$(PYTHON) is missing or cannot make a virtual environment. On Debian and Ubuntu, type:'; \
+	    echo '    sudo apt-get install -y python3-venv'; exit 1; }
+	.ci/qt-system-libraries
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[gui,hardware,benchmarks,dev]' -c constraints.txt
+	@touch $(INSTALLED)

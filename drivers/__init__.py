@@ -1,0 +1,1 @@
+"""Real drivers: one file per vendor model or protocol, nothing else."""

@@ -1,0 +1,210 @@
+"""The bench as an open thing: its devices, its clock, and the way every use of it ends dark."""
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from labctl.bench.schema import BenchFile, import_class
+from labctl.clock import Clock, ManualClock, WallClock
+from labctl.devices import DMD, SLM, Beam, Camera, Device, PowerMeter, Stage, VapourCell
+from labctl.errors import ConfigError, DriverMissing, LabError, StateError
+
+logger = logging.getLogger(__name__)
+D = TypeVar("D", bound=Device)
+
+
+class Bench:
+    """All devices of a bench file, on the table or simulated.
+
+    Entering opens every device in the file's order; leaving, for whatever reason, switches beams off first, then
+    closes all devices in reverse order, and reports every failure together.
+
+    Args:
+        file: What `load_bench` gave.
+        simulate: True for all twins, names for those only, False for the table.
+        seed: Drives measurement noise of twins.
+        truth_seed: Draws the twins' hidden truth; the bench file's by default.
+        clock: Bench time; by default manual when everything is simulated, else the wall clock.
+
+    Raises:
+        ConfigError: The devices to simulate are not in the file, or split the light path.
+    """
+
+    def __init__(
+        self,
+        file: BenchFile,
+        simulate: bool | Collection[str] = False,
+        *,
+        seed: int = 0,
+        truth_seed: int | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.file = file
+        self.simulated = _simulated(file, simulate)
+        self.seed = seed
+        self.truth_seed = file.simulation.truth_seed if truth_seed is None else truth_seed
+        all_twins = self.simulated == frozenset(file.devices)
+        self.clock: Clock = clock or (ManualClock() if all_twins else WallClock())
+        self.devices: dict[str, Device] = {}
+        self.dark_after_s: float | None = None
+        self._lit_before_pause: list[str] = []
+
+    # ---- devices
+
+    def __getitem__(self, name: str) -> Device:
+        if name not in self.devices:
+            raise StateError(name, f"is not an open device of bench {self.file.name}")
+        return self.devices[name]
+
+    def _of(self, kind: type[D], name: str) -> D:
+        device = self[name]
+        if not isinstance(device, kind):
+            raise ConfigError(f"{name}: a {kind.kind} is needed here, the bench file has a {device.kind}")
+        return device
+
+    def slm(self, name: str) -> SLM:
+        """Return the phase panel `name`."""
+        return self._of(SLM, name)
+
+    def dmd(self, name: str) -> DMD:
+        """Return the micromirror device `name`."""
+        return self._of(DMD, name)
+
+    def camera(self, name: str) -> Camera:
+        """Return the camera `name`."""
+        return self._of(Camera, name)
+
+    def beam(self, name: str) -> Beam:
+        """Return the beam `name`."""
+        return self._of(Beam, name)
+
+    def cell(self, name: str) -> VapourCell:
+        """Return the vapour cell `name`."""
+        return self._of(VapourCell, name)
+
+    def stage(self, name: str) -> Stage:
+        """Return the stage `name`."""
+        return self._of(Stage, name)
+
+    def power_meter(self, name: str) -> PowerMeter:
+        """Return the power meter `name`."""
+        return self._of(PowerMeter, name)
+
+    @property
+    def beams(self) -> list[Beam]:
+        """All open beams."""
+        return [device for device in self.devices.values() if isinstance(device, Beam)]
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Return what every device reports now, by name."""
+        return {name: device.state() for name, device in self.devices.items()}
+
+    # ---- open and close
+
+    def __enter__(self) -> Self:
+        try:
+            for name, device in self._build():
+                self.devices[name] = device
+                device.open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failures = self._end(lambda device: device.close())
+        self.devices.clear()
+        if failures and error is None:
+            raise ExceptionGroup(f"bench {self.file.name} did not close cleanly; check beams by eye", failures)
+
+    def close(self) -> None:
+        """Darken and close everything; failures are logged, for use when another error is already on its way."""
+        self._end(lambda device: device.close())
+        self.devices.clear()
+
+    def make_safe(self) -> float:
+        """Bring every device to its safe state, beams first, and return the seconds until the beams were dark.
+
+        Raises:
+            ExceptionGroup: Devices that could not be made safe; all others were.
+        """
+        failures = self._end(lambda device: device.make_safe())
+        if failures:
+            raise ExceptionGroup(f"bench {self.file.name} is not safe; block the beams by hand", failures)
+        return self.dark_after_s or 0.0
+
+    def _end(self, finish: Callable[[Device], None]) -> list[Exception]:
+        """Apply `finish` to beams, then to all other devices in reverse order; return what failed."""
+        start = self.clock.now_s()
+        beams = list(self.beams)
+        others = [device for device in reversed(self.devices.values()) if device not in beams]
+        failures = [failure for beam in beams if (failure := _attempt(finish, beam))]
+        self.dark_after_s = self.clock.now_s() - start
+        return failures + [failure for device in others if (failure := _attempt(finish, device))]
+
+    # ---- light
+
+    def darken(self) -> None:
+        """Switch every beam off and remember which were on."""
+        self._lit_before_pause = [beam.name for beam in self.beams if beam.is_on]
+        for beam in self.beams:
+            beam.off()
+
+    def restore(self) -> None:
+        """Switch on again what `darken` switched off."""
+        for name in self._lit_before_pause:
+            self.beam(name).on()
+        self._lit_before_pause = []
+
+    @contextmanager
+    def dark_at_end(self) -> Iterator[None]:
+        """Switch every beam off when the block ends, however it ends."""
+        try:
+            yield
+        finally:
+            for beam in self.beams:
+                beam.off()
+
+    def _build(self) -> Iterator[tuple[str, Device]]:
+        light_path = self._light_path() if self.simulated else None
+        for name, entry in self.file.devices.items():
+            path = entry.twin if name in self.simulated else entry.driver
+            if path is None:
+                raise DriverMissing(name, "the bench file names no driver for it; add `driver:` or use --simulate")
+            built = import_class(path, f"device {name}")
+            extra = {"light_path": light_path} if name in self.simulated else {"hardware": entry.hardware}
+            yield name, built(name, self.clock, entry.settings, **extra)
+
+    def _light_path(self) -> Any:
+        simulation = self.file.simulation
+        light_path = import_class(simulation.light_path, "simulation.light_path")
+        settings = {name: entry.settings for name, entry in self.file.devices.items()}
+        options = simulation.model_dump(by_alias=True)
+        return light_path(self.file, settings, self.clock, options, self.truth_seed, self.seed)
+
+
+def _simulated(file: BenchFile, simulate: bool | Collection[str]) -> frozenset[str]:
+    names = frozenset(file.devices) if simulate is True else frozenset(simulate or ())
+    unknown = sorted(names - set(file.devices))
+    if unknown:
+        raise ConfigError(f"--simulate {', '.join(unknown)}: not in bench {file.name}; it has {', '.join(file.devices)}")
+    joined = names & file.light_devices
+    if joined and joined != file.light_devices:
+        missing = ", ".join(sorted(file.light_devices - joined))
+        raise ConfigError(f"--simulate: no light joins half a table; simulate these with it: {missing}")
+    return names
+
+
+def _attempt(action: Callable[[Device], None], device: Device) -> Exception | None:
+    try:
+        action(device)
+    except (LabError, OSError, RuntimeError) as error:
+        logger.exception("%s could not be made safe", device.name)
+        return error
+    return None
+
+

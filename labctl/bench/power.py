@@ -1,0 +1,152 @@
+"""What a bench's light can do: power at every plane, required against available, and how many modes fit."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from labctl.bench.schema import BenchFile
+from labctl.errors import ConfigError
+from labctl.optics.layout import PILOTS, Encode, Read, Regenerate, Stage, Tap, centred_origin
+from labctl.optics.network import StageOptics, build_stages
+from labctl.optics.parameters import believed
+from labctl.optics.scales import StageScales, stage_scales
+from labctl.units import LENGTH, POWER, show
+
+HEADROOM = 0.9
+"""Brightest a mode may be, as a share of its full well."""
+
+
+@dataclass(frozen=True)
+class PowerRow:
+    """One plane of the bench.
+
+    Args:
+        plane: Where.
+        what: Which quantity.
+        required: What the bench file asks for there, with unit.
+        available: What there is, with unit.
+        able: Whether that suffices.
+    """
+
+    plane: str
+    what: str
+    required: str
+    available: str
+    able: bool = True
+
+
+def require_able(file: BenchFile) -> None:
+    """Refuse a bench that cannot do what its file declares.
+
+    Raises:
+        ConfigError: One line per plane that falls short.
+    """
+    short = [row for row in power_table(file) if not row.able]
+    if short:
+        lines = [f"{file.name}: {r.plane}: {r.what}: {r.required} required, {r.available} available" for r in short]
+        raise ConfigError("\n".join(lines))
+
+
+def power_table(file: BenchFile) -> list[PowerRow]:
+    """Return every plane's power, geometry and photon budget, in pump order."""
+    bits = {name: entry.settings.bit_depth for name, entry in file.devices.items() if entry.kind == "slm"}
+    values = believed(file.parameters())
+    optics = build_stages(file, values, bits)
+    settings = {name: entry.settings for name, entry in file.devices.items()}
+    rows = [_laser_row(file)]
+    for one, scales in zip(optics, stage_scales(file, optics, settings, values), strict=True):
+        rows += [*_geometry_rows(file, one.stage), *_light_rows(file, one, scales), *_camera_rows(file, one, scales)]
+    return rows
+
+
+def _laser_row(file: BenchFile) -> PowerRow:
+    beams = [entry.settings.power_w for entry in file.devices.values() if entry.kind == "beam"]
+    wavelength = file.laser.wavelength_m * 1e9
+    total = sum(beams)
+    return PowerRow(
+        f"laser {wavelength:.2f} nm", "all beams", show(total, POWER), show(file.laser.power_w, POWER),
+        total <= file.laser.power_w,
+    )  # fmt: skip
+
+
+def _geometry_rows(file: BenchFile, stage: Stage) -> Iterator[PowerRow]:
+    source, panel, end = stage.source, stage.multiply, stage.end
+    grids = [
+        (source.device, source.block, (1, stage.columns)),
+        (panel.device, panel.block, (stage.rows, stage.columns)),
+    ]
+    if isinstance(end, Read):
+        grids.append((end.inject, end.block, (1, stage.rows)))
+    for device, block, blocks in grids:
+        shape = file.settings(device).shape
+        asked = (block[0] * blocks[0], block[1] * blocks[1])
+        fits = min(centred_origin(shape, block, blocks)) >= 0
+        yield PowerRow(device, "pixels (rows x cols)", f"{asked[0]} x {asked[1]}", f"{shape[0]} x {shape[1]}", fits)
+        period = panel.period if device == panel.device else getattr(end if device != source.device else source, "carrier", 4)
+        if period % 4 or block[0] % period and device == panel.device:
+            yield PowerRow(device, "carrier period", f"a multiple of 4 that divides {block[0]} rows", str(period), False)
+    for camera, port in stage.cameras.items():
+        settings = file.settings(camera)
+        modes = stage.rows if port is end else stage.columns
+        asked = (modes * settings.roi_per_mode[0], settings.roi_per_mode[1])
+        fits = asked[0] <= settings.shape[0] and asked[1] <= settings.shape[1]
+        have = f"{settings.shape[0]} x {settings.shape[1]}"
+        yield PowerRow(camera, "pixels (rows x cols)", f"{asked[0]} x {asked[1]}", have, fits)
+    if stage.absorb:
+        span = stage.columns * stage.absorb.beam_pitch_m
+        have = stage.absorb.aperture_m
+        yield PowerRow(stage.absorb.device, "aperture", show(span, LENGTH), show(have, LENGTH), span <= have)
+
+
+def _light_rows(file: BenchFile, optics: StageOptics, scales: StageScales) -> Iterator[PowerRow]:
+    stage, unit = optics.stage, file.unit_power_w
+    power = file.settings(stage.source.beam).power_w
+    field = scales.source_field
+    if isinstance(stage.source, Encode):
+        have = f"{show(power, POWER)} on it, {show(field**2 * unit, POWER)} per full mode"
+        yield PowerRow(stage.source.device, "light", "", have)
+    else:
+        need = (stage.source.full_scale / field) ** 2 * power
+        what = f"re-sent field {stage.source.full_scale:g} (saturation units)"
+        yield PowerRow(stage.source.device, what, show(need, POWER), show(power, POWER), need <= power)
+    weight = optics.multiplier.amplitude * optics.multiplier.reach
+    passed = f"{(field * weight) ** 2 * unit * 1e9:.3g} nW per full weight and input"
+    yield PowerRow(stage.multiply.device, f"passivity bound |W| <= {weight:.4g}", "", passed)
+    if isinstance(stage.end, Regenerate):
+        asked = 20 * math.log10(stage.multiply.weight_range / (field * weight))
+        watts = power * 10 ** (max(asked, 0) / 10)
+        yield PowerRow(
+            stage.end.device, f"gain for weights to {stage.multiply.weight_range:g}", f"{asked:.1f} dB",
+            f"{stage.end.gain_db:g} dB optoelectronic (all-optical: {show(watts, POWER)} on {stage.source.device})",
+            asked <= stage.end.gain_db + 1e-9,
+        )  # fmt: skip
+    elif optics.injector and stage.absorb:
+        sent = optics.injector.full_field(file.settings(stage.end.beam).power_w)
+        probe = sent * weight
+        yield PowerRow(
+            stage.absorb.device, "probe field, one full weight and error", f"<= {stage.end.max_probe_field:g}",
+            f"{probe:.3g} ({show(probe**2 * unit, POWER)})", probe <= stage.end.max_probe_field,
+        )  # fmt: skip
+
+
+def _camera_rows(file: BenchFile, optics: StageOptics, scales: StageScales) -> Iterator[PowerRow]:
+    for camera, port in optics.stage.cameras.items():
+        settings, readout = file.settings(camera), scales.readouts[camera]
+        signal = readout.per_unit * (readout.full_scale / readout.per_field) ** 2
+        reference = file.reference.electrons.value if camera in file.reference.cameras else 0.0
+        pixels = settings.roi_per_mode[0] * settings.roi_per_mode[1]
+        peak = (math.sqrt(reference) + math.sqrt(signal)) ** 2 / (pixels * settings.full_well)
+        noise = math.sqrt(2 * (reference + pixels * settings.read_noise**2)) / (4 * math.sqrt(reference * signal))
+        have = f"{signal:.2g} e- and {reference:.2g} e- reference, homodyne noise {noise:.2%} of full scale"
+        what = f"full scale {port.full_scale:g}" + (" of the probe" if isinstance(port, Tap) and port.backward else "")
+        yield PowerRow(camera, what, f"<= {HEADROOM:.0%} of well", f"{peak:.0%}; {have}", peak <= HEADROOM)
+
+
+def largest_hidden(file: BenchFile) -> list[int]:
+    """Return the most neurons each hidden layer of this bench can have, from light list and geometry."""
+    return [min(stage.end.modes, _fitting_rows(file, stage)) for stage in file.stages if isinstance(stage.end, Regenerate)]
+
+
+def _fitting_rows(file: BenchFile, stage: Stage) -> int:
+    panel_rows = file.settings(stage.multiply.device).shape[0] // stage.multiply.block[0]
+    return panel_rows - PILOTS

@@ -1,0 +1,203 @@
+"""The bench file: one strict YAML for table and twin."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from labctl.devices import (
+    BeamSettings,
+    CameraSettings,
+    CellSettings,
+    DMDSettings,
+    PowerMeterSettings,
+    SLMSettings,
+    StageSettings,
+)
+from labctl.documents import StrictModel, read_bench_document
+from labctl.errors import ConfigError
+from labctl.optics.layout import Encode, Layout, Read
+
+
+class DeviceEntry(StrictModel):
+    """What every device entry has.
+
+    Args:
+        twin: Simulated class, as `package.module.Class`.
+        driver: Real class; without one the device opens only simulated.
+        hardware: What only the driver sees: serial number, port.
+    """
+
+    twin: str | None = None
+    driver: str | None = None
+    hardware: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class SLMEntry(DeviceEntry):
+    """A phase panel."""
+
+    kind: Literal["slm"]
+    settings: SLMSettings
+
+
+class DMDEntry(DeviceEntry):
+    """A micromirror device."""
+
+    kind: Literal["dmd"]
+    settings: DMDSettings
+
+
+class CameraEntry(DeviceEntry):
+    """A camera."""
+
+    kind: Literal["camera"]
+    settings: CameraSettings
+
+
+class StageEntry(DeviceEntry):
+    """A stage."""
+
+    kind: Literal["stage"]
+    settings: StageSettings
+
+
+class BeamEntry(DeviceEntry):
+    """A beam."""
+
+    kind: Literal["beam"]
+    settings: BeamSettings
+
+
+class CellEntry(DeviceEntry):
+    """A vapour cell."""
+
+    kind: Literal["cell"]
+    settings: CellSettings
+
+
+class PowerMeterEntry(DeviceEntry):
+    """A power meter."""
+
+    kind: Literal["power_meter"]
+    settings: PowerMeterSettings
+
+
+AnyEntry = Annotated[
+    SLMEntry | DMDEntry | CameraEntry | StageEntry | BeamEntry | CellEntry | PowerMeterEntry,
+    Field(discriminator="kind"),
+]
+
+
+class Simulation(StrictModel):
+    """How the twins behave.
+
+    Args:
+        light_path: Class of the simulated light path.
+        fidelity: `matrix` computes whole modes.
+        noise: Named noise set.
+        noise_scale: Factor on everything that changes between exposures; 0 switches it off.
+        imperfections: Whether the truth differs from what the bench file says.
+        imperfection_scale: Factor on every deviation.
+        truth_seed: Which hidden truth, unless the command line says otherwise.
+        terms: Changes to terms of the noise set, `{flicker: {value: 0.1 rad, source: ...}}`.
+    """
+
+    light_path: str
+    fidelity: Literal["matrix"] = "matrix"
+    noise: str = "reference"
+    noise_scale: float = Field(default=1.0, ge=0)
+    imperfections: bool = True
+    imperfection_scale: float = Field(default=1.0, ge=0)
+    truth_seed: int = Field(default=1, ge=0)
+    terms: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+
+
+class BenchFile(Layout):
+    """A whole bench: devices, the light between them, and how to simulate it.
+
+    Args:
+        name: Name of the bench.
+        description: One line for lists.
+        devices: Devices by name, in the order they open; they close in reverse, beams first.
+        simulation: How the twins behave.
+    """
+
+    name: str
+    description: str
+    devices: Mapping[str, AnyEntry]
+    simulation: Simulation
+
+    def settings(self, device: str) -> Any:
+        """Return the settings of a device."""
+        return self.devices[device].settings
+
+    @property
+    def light_devices(self) -> frozenset[str]:
+        """Devices whose state enters the light path; they are simulated together or not at all."""
+        named = {self.reference.beam, *self.reference.cameras, *self.meters}
+        for stage in self.stages:
+            named |= {stage.source.device, stage.source.beam, stage.multiply.device, *stage.cameras}
+            named |= {stage.absorb.device} if stage.absorb else set()
+            named |= {stage.multiply.slit_stage} if stage.multiply.slit_stage else set()
+            named |= {stage.end.inject, stage.end.beam} if isinstance(stage.end, Read) else set()
+        return frozenset(named)
+
+
+_ROLE_KINDS: dict[str, str] = {
+    "device of encode": "dmd",
+    "device of regenerate": "dmd",
+    "inject": "dmd",
+    "device of multiply": "slm",
+    "device of absorb": "cell",
+    "beam": "beam",
+    "camera": "camera",
+    "slit_stage": "stage",
+    "meter": "power_meter",
+}
+
+
+def load_bench(bench: str | Path, overrides: Mapping[str, Any] | None = None) -> BenchFile:
+    """Return the bench file `bench`, a shipped name or a path, with overrides by dotted path.
+
+    Raises:
+        ConfigError: With file, line, key and what is allowed; or the light list names a device that is not there.
+    """
+    document = read_bench_document(bench, overrides)
+    file = document.validate(BenchFile)
+    for role, name in _roles(file):
+        wanted = _ROLE_KINDS[role]
+        if name not in file.devices or file.devices[name].kind != wanted:
+            known = ", ".join(n for n, entry in file.devices.items() if entry.kind == wanted)
+            raise ConfigError(f"{document.file}: {role} '{name}' is not a {wanted} of this bench; it has: {known}")
+    return file
+
+
+def _roles(file: BenchFile) -> list[tuple[str, str]]:
+    roles = [("beam", file.reference.beam), *(("camera", camera) for camera in file.reference.cameras)]
+    for meter, beam in file.meters.items():
+        roles += [("meter", meter), ("beam", beam)]
+    for stage in file.stages:
+        kind = "encode" if isinstance(stage.source, Encode) else "regenerate"
+        roles += [(f"device of {kind}", stage.source.device), ("beam", stage.source.beam)]
+        roles += [("device of multiply", stage.multiply.device), *(("camera", name) for name in stage.cameras)]
+        roles += [("device of absorb", stage.absorb.device)] if stage.absorb else []
+        roles += [("slit_stage", stage.multiply.slit_stage)] if stage.multiply.slit_stage else []
+        roles += [("inject", stage.end.inject), ("beam", stage.end.beam)] if isinstance(stage.end, Read) else []
+    return roles
+
+
+def import_class(path: str, what: str) -> type:
+    """Return the class at `package.module.Class`.
+
+    Raises:
+        ConfigError: No such module or class.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{what}: no class '{path}' can be imported ({error}); write package.module.Class") from error
+
+

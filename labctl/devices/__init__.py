@@ -1,0 +1,40 @@
+"""Base classes of all device kinds; drivers and simulated twins derive from them."""
+
+from labctl.devices.base import Device
+from labctl.devices.beam import Beam, BeamSettings
+from labctl.devices.camera import Camera, CameraSettings, Counts, Frames
+from labctl.devices.cell import CellSettings, VapourCell
+from labctl.devices.dmd import DMD, DMDSettings, Sequence, Trigger
+from labctl.devices.pattern import Codebook, Levels, Pattern, PatternStack, identity_codebook, pattern_fault
+from labctl.devices.power_meter import PowerMeter, PowerMeterSettings
+from labctl.devices.slm import SLM, SLMSettings
+from labctl.devices.stage import AxisLimits, Stage, StageSettings
+
+__all__ = [
+    "DMD",
+    "SLM",
+    "AxisLimits",
+    "Beam",
+    "BeamSettings",
+    "Camera",
+    "CameraSettings",
+    "CellSettings",
+    "Codebook",
+    "Counts",
+    "DMDSettings",
+    "Device",
+    "Frames",
+    "Levels",
+    "Pattern",
+    "PatternStack",
+    "PowerMeter",
+    "PowerMeterSettings",
+    "SLMSettings",
+    "Sequence",
+    "Stage",
+    "StageSettings",
+    "Trigger",
+    "VapourCell",
+    "identity_codebook",
+    "pattern_fault",
+]

@@ -1,0 +1,98 @@
+"""The base of every device: open and close, state read back, and a safe state."""
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any, Self
+
+from labctl.clock import Clock
+from labctl.errors import LimitError, StateError
+
+
+class Device(ABC):
+    """One device of the bench; the public method validates, the `_do_*` hook of a driver or twin acts.
+
+    No hook blocks longer than 200 ms without a `clock.wait`.
+
+    Args:
+        name: Name in the bench file, used in every message.
+        clock: Time as the bench sees it.
+    """
+
+    kind = "device"
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name = name
+        self.clock = clock
+        self._open = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the device has been opened and not closed since."""
+        return self._open
+
+    def open(self) -> None:
+        """Connect to the device.
+
+        Raises:
+            StateError: It is open already.
+            ConnectError: It does not answer.
+            DriverMissing: The vendor package is not installed.
+        """
+        if self._open:
+            raise StateError(self.name, "is open already; close it before opening it again")
+        self._do_open()
+        self._open = True
+
+    def close(self) -> None:
+        """Bring the device to its safe state and disconnect; closing twice does nothing."""
+        if not self._open:
+            return
+        try:
+            self._do_make_safe()
+        finally:
+            self._open = False
+            self._do_close()
+
+    def state(self) -> dict[str, Any]:
+        """Return the settings the hardware reports now, as plain values.
+
+        Raises:
+            StateError: The device is closed.
+        """
+        self._require_open()
+        return self._do_state()
+
+    def make_safe(self) -> None:
+        """Bring the device to its safe state; a closed device is left alone."""
+        if self._open:
+            self._do_make_safe()
+
+    def __enter__(self) -> Self:
+        if not self._open:
+            self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise StateError(self.name, "is closed; open the bench (or the device) first")
+
+    def _require_within(self, what: str, value: float, low: float, high: float, unit: str) -> None:
+        if not low <= value <= high:  # also refuses NaN
+            raise LimitError(self.name, f"{what} {value:g} {unit} was asked for, allowed is {low:g} to {high:g} {unit}")
+
+    @abstractmethod
+    def _do_open(self) -> None: ...
+
+    @abstractmethod
+    def _do_close(self) -> None: ...
+
+    @abstractmethod
+    def _do_state(self) -> dict[str, Any]: ...
+
+    def _do_make_safe(self) -> None:  # noqa: B027  most devices are safe as they are
+        """Bring the hardware to its safe state."""

@@ -1,0 +1,160 @@
+"""Beam: pump, probe or reference light, with power, phase and detuning where it has them; off is its safe state."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from labctl.clock import Clock
+from labctl.devices.base import Device
+from labctl.documents import StrictModel
+from labctl.errors import LimitError, StateError
+from labctl.units import Hertz, Seconds, Watts
+
+
+class BeamSettings(StrictModel):
+    """What a beam is, for driver and twin alike.
+
+    Args:
+        power_w: Power at opening, where the beam enters the light path.
+        max_power_w: Hard ceiling.
+        max_detuning_hz: Largest detuning either way; 0 for a beam without.
+        has_phase: Whether its phase can be stepped (AOM drive phase).
+        switch_s: Time to switch on or off, shutter included.
+    """
+
+    power_w: Watts
+    max_power_w: Watts
+    max_detuning_hz: Hertz = 0.0
+    has_phase: bool = False
+    switch_s: Seconds
+
+
+class Beam(Device):
+    """Base of beams.
+
+    Args:
+        name: Name in the bench file.
+        clock: Bench time.
+        settings: Ceiling and what the beam can do.
+    """
+
+    kind = "beam"
+
+    def __init__(self, name: str, clock: Clock, settings: BeamSettings) -> None:
+        super().__init__(name, clock)
+        self.settings = settings
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the hardware reports light."""
+        self._require_open()
+        return self._do_is_on()
+
+    @property
+    def power_w(self) -> float:
+        """Power the hardware is set to, in watts; it flows only while the beam is on."""
+        self._require_open()
+        return self._do_power_w()
+
+    @property
+    def phase_rad(self) -> float:
+        """Phase the hardware is set to, in rad."""
+        self._require_open()
+        return self._do_phase_rad()
+
+    @property
+    def detuning_hz(self) -> float:
+        """Detuning from line centre the hardware is set to, in Hz."""
+        self._require_open()
+        return self._do_detuning_hz()
+
+    def on(self) -> None:
+        """Switch the beam on and wait until it is."""
+        self._require_open()
+        self._do_switch(True)
+        self.clock.wait(self.settings.switch_s)
+
+    def off(self) -> None:
+        """Switch the beam off (RF and shutter) and wait until it is."""
+        self._require_open()
+        self._do_switch(False)
+        self.clock.wait(self.settings.switch_s)
+
+    def set_power(self, power_w: float) -> None:
+        """Set the power in watts.
+
+        Raises:
+            StateError: The beam is closed.
+            LimitError: Negative, or above the ceiling.
+        """
+        self._require_open()
+        self._require_within("power", power_w, 0.0, self.settings.max_power_w, "W")
+        self._do_set_power(power_w)
+
+    def set_phase(self, phase_rad: float) -> None:
+        """Set the phase in rad.
+
+        Raises:
+            StateError: The beam is closed.
+            LimitError: The beam has no phase control, or the value is not finite.
+        """
+        self.load_phases([phase_rad])
+        self._do_set_phase(phase_rad)
+
+    def load_phases(self, phases_rad: Sequence[float]) -> None:
+        """Preload one phase per trigger pulse for the next triggered sequence.
+
+        Raises:
+            StateError: The beam is closed.
+            LimitError: The beam has no phase control, or a value is not finite.
+        """
+        self._require_open()
+        if not self.settings.has_phase:
+            raise LimitError(self.name, "has no phase control; choose a beam with has_phase in its settings")
+        if not all(map(math.isfinite, phases_rad)):
+            raise LimitError(self.name, "a phase must be a finite number of rad")
+        self._do_load_phases(phases_rad)
+
+    def set_detuning(self, detuning_hz: float) -> None:
+        """Set the detuning from line centre in Hz.
+
+        Raises:
+            StateError: The beam is closed.
+            LimitError: Beyond the beam's range.
+        """
+        self._require_open()
+        limit = self.settings.max_detuning_hz
+        self._require_within("detuning", detuning_hz, -limit, limit, "Hz")
+        self._do_set_detuning(detuning_hz)
+
+    def _do_make_safe(self) -> None:
+        self._do_switch(False)
+        if self._do_is_on():
+            raise StateError(self.name, "was switched off and still reports light; block it by hand now")
+
+    @abstractmethod
+    def _do_is_on(self) -> bool: ...
+
+    @abstractmethod
+    def _do_power_w(self) -> float: ...
+
+    @abstractmethod
+    def _do_phase_rad(self) -> float: ...
+
+    @abstractmethod
+    def _do_detuning_hz(self) -> float: ...
+
+    @abstractmethod
+    def _do_switch(self, on: bool) -> None: ...
+
+    @abstractmethod
+    def _do_set_power(self, power_w: float) -> None: ...
+
+    @abstractmethod
+    def _do_set_phase(self, phase_rad: float) -> None: ...
+
+    @abstractmethod
+    def _do_load_phases(self, phases_rad: Sequence[float]) -> None: ...
+
+    @abstractmethod
+    def _do_set_detuning(self, detuning_hz: float) -> None: ...

@@ -1,0 +1,189 @@
+"""Camera: integer frames, each with its number and the time it was taken."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labctl.clock import Clock
+from labctl.devices.base import Device
+from labctl.devices.dmd import Trigger
+from labctl.documents import StrictModel
+from labctl.errors import FrameLost, LimitError, StateError
+from labctl.units import Fraction, Metres, Seconds
+
+Counts = NDArray[np.uint16] | NDArray[np.uint32]
+
+
+class CameraSettings(StrictModel):
+    """What a camera is, for driver and twin alike.
+
+    Args:
+        shape: Sensor rows and columns.
+        pitch_m: Pixel pitch.
+        bit_depth: Bits of a count.
+        justification: Which bits of the word carry the count.
+        exposure_s: Exposure at opening.
+        min_exposure_s: Shortest exposure.
+        max_exposure_s: Longest exposure.
+        period_s: Time from frame to frame in a triggered sequence.
+        quantum_efficiency: Electrons per photon at the bench's wavelength.
+        full_well: Electrons a pixel holds.
+        read_noise: Electrons rms per pixel and read-out.
+        roi_per_mode: Pixels (rows, cols) summed for one mode.
+    """
+
+    shape: tuple[int, int]
+    pitch_m: Metres
+    bit_depth: int
+    justification: Literal["low", "high"] = "low"
+    exposure_s: Seconds
+    min_exposure_s: Seconds
+    max_exposure_s: Seconds
+    period_s: Seconds
+    quantum_efficiency: Fraction
+    full_well: float
+    read_noise: float
+    roi_per_mode: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Frames as the camera gave them.
+
+    Args:
+        counts: Shape (n, rows, cols), unsigned integers.
+        ids: The camera's own frame numbers, shape (n,), rising by one without a gap.
+        times_s: Bench time of each exposure's start, shape (n,).
+    """
+
+    counts: Counts
+    ids: NDArray[np.int64]
+    times_s: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+class Camera(Device):
+    """Base of cameras; a dropped frame is an error, never a gap.
+
+    Args:
+        name: Name in the bench file.
+        clock: Bench time.
+        settings: Sensor geometry and limits.
+    """
+
+    kind = "camera"
+
+    def __init__(self, name: str, clock: Clock, settings: CameraSettings) -> None:
+        super().__init__(name, clock)
+        self.settings = settings
+        self.bit_depth = settings.bit_depth
+        self._armed = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the frames delivered now."""
+        return self._do_shape()
+
+    @property
+    def top_count(self) -> int:
+        """Highest count a frame can hold; a pixel there is saturated."""
+        return self._do_top_count()
+
+    @property
+    def exposure_s(self) -> float:
+        """Exposure time the camera reports."""
+        self._require_open()
+        return self._do_exposure_s()
+
+    def set_exposure(self, exposure_s: float) -> None:
+        """Set the exposure time.
+
+        Raises:
+            StateError: The camera is closed.
+            LimitError: Outside the camera's range.
+        """
+        self._require_open()
+        limits = self.settings
+        self._require_within("exposure", exposure_s, limits.min_exposure_s, limits.max_exposure_s, "s")
+        self._do_set_exposure(exposure_s)
+
+    def acquire(self, n: int) -> Frames:
+        """Take `n` frames now, at the camera's own pace.
+
+        Raises:
+            StateError: The camera is closed or armed.
+            FrameLost: Fewer frames came than were asked for, or their numbers have a gap.
+        """
+        self.arm(n, "internal")
+        return self.collect()
+
+    def arm(self, n: int, trigger: Trigger = "external") -> None:
+        """Make ready for `n` frames, taken at once (internal) or one per trigger pulse (external).
+
+        Raises:
+            StateError: The camera is closed or armed already.
+            LimitError: Not at least one frame.
+        """
+        self._require_open()
+        if self._armed:
+            raise StateError(self.name, f"still waits for {self._armed} frames; collect or disarm first")
+        if n < 1:
+            raise LimitError(self.name, f"{n} frames were asked for, at least 1 is needed")
+        self._do_arm(n, trigger)
+        self._armed = n
+
+    def collect(self) -> Frames:
+        """Return the frames the camera was armed for.
+
+        Raises:
+            StateError: The camera is closed or not armed.
+            FrameLost: Fewer frames came than it was armed for, or their numbers have a gap.
+        """
+        self._require_open()
+        if not self._armed:
+            raise StateError(self.name, "is not armed; arm it before collecting")
+        expected, self._armed = self._armed, 0
+        frames = self._do_collect()
+        gap = len(frames) > 1 and bool(np.any(np.diff(frames.ids) != 1))
+        if len(frames) != expected or gap:
+            what = "with a gap in their numbers" if gap else f"where {expected} were expected"
+            raise FrameLost(self.name, f"{len(frames)} frames came {what}; check trigger rate and cable, then repeat")
+        return frames
+
+    def disarm(self) -> None:
+        """Give up frames that were armed for; does nothing otherwise."""
+        self._require_open()
+        if self._armed:
+            self._armed = 0
+            self._do_disarm()
+
+    def close(self) -> None:
+        """Disarm and disconnect; closing twice does nothing."""
+        super().close()
+        self._armed = 0
+
+    def _do_shape(self) -> tuple[int, int]:
+        return self.settings.shape
+
+    def _do_top_count(self) -> int:
+        return 2**self.bit_depth - 1
+
+    @abstractmethod
+    def _do_exposure_s(self) -> float: ...
+
+    @abstractmethod
+    def _do_set_exposure(self, exposure_s: float) -> None: ...
+
+    @abstractmethod
+    def _do_arm(self, n: int, trigger: Trigger) -> None: ...
+
+    @abstractmethod
+    def _do_collect(self) -> Frames: ...
+
+    @abstractmethod
+    def _do_disarm(self) -> None: ...

@@ -1,0 +1,92 @@
+"""Vapour cell: a temperature that is ramped and read; optical depth is calibrated, never set."""
+
+from abc import abstractmethod
+
+from labctl.clock import Clock
+from labctl.devices.base import Device
+from labctl.documents import StrictModel
+from labctl.errors import DeviceTimeout
+from labctl.units import Celsius, KelvinPerSecond, Seconds
+
+
+class CellSettings(StrictModel):
+    """What a heated vapour cell is, for driver and twin alike.
+
+    Args:
+        min_temperature_c: Lowest reservoir temperature (the room).
+        max_temperature_c: Highest reservoir temperature.
+        ramp_k_per_s: Fastest allowed change; windows stay hotter than the reservoir within it.
+        tolerance_k: How close counts as settled.
+        timeout_s: Longest wait for a temperature.
+        safe_temperature_c: Where the heater ramps to when the bench is made safe.
+    """
+
+    min_temperature_c: Celsius
+    max_temperature_c: Celsius
+    ramp_k_per_s: KelvinPerSecond
+    tolerance_k: float = 0.1
+    timeout_s: Seconds
+    safe_temperature_c: Celsius
+
+
+class VapourCell(Device):
+    """Base of heated vapour cells.
+
+    Args:
+        name: Name in the bench file.
+        clock: Bench time.
+        settings: Temperature limits.
+    """
+
+    kind = "cell"
+    poll_s = 1.0
+
+    def __init__(self, name: str, clock: Clock, settings: CellSettings) -> None:
+        super().__init__(name, clock)
+        self.settings = settings
+
+    @property
+    def temperature_c(self) -> float:
+        """Measured reservoir temperature in degrees Celsius."""
+        self._require_open()
+        return self._do_temperature_c()
+
+    def set_temperature(self, temperature_c: float) -> None:
+        """Start ramping to `temperature_c` and return at once.
+
+        Raises:
+            StateError: The cell is closed.
+            LimitError: Outside the cell's range.
+        """
+        self._require_open()
+        limits = self.settings
+        self._require_within("temperature", temperature_c, limits.min_temperature_c, limits.max_temperature_c, "degC")
+        self._do_set_temperature(temperature_c)
+
+    def wait_for_temperature(self, temperature_c: float) -> None:
+        """Wait until the reservoir is within tolerance of `temperature_c`.
+
+        Raises:
+            StateError: The cell is closed.
+            DeviceTimeout: It did not get there in time.
+        """
+        self._require_open()
+        end = self.clock.now_s() + self.settings.timeout_s
+        while abs(self._do_temperature_c() - temperature_c) > self.settings.tolerance_k:
+            if self.clock.now_s() > end:
+                raise DeviceTimeout(
+                    self.name,
+                    f"{temperature_c:g} degC was asked for, {self._do_temperature_c():.2f} degC is reached after "
+                    f"{self.settings.timeout_s:g} s; check the heater",
+                )
+            self.clock.wait(self.poll_s)
+
+    def _do_make_safe(self) -> None:
+        # a ramp, never "off at once": the reservoir must stay the coldest part or rubidium coats the windows
+        self._do_set_temperature(self.settings.safe_temperature_c)
+
+    @abstractmethod
+    def _do_temperature_c(self) -> float: ...
+
+    @abstractmethod
+    def _do_set_temperature(self, temperature_c: float) -> None: ...

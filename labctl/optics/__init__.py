@@ -1,0 +1,1 @@
+"""The one place with physics: twins run it with true parameters, trainers with calibrated ones."""

@@ -1,0 +1,315 @@
+"""What a plan is: typed settings, a generator of records, a cost known beforehand, and how plans are found by name."""
+
+import difflib
+import importlib.util
+import inspect
+import reprlib
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeAlias, TypeVar, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from labctl.errors import ConfigError
+from labctl.records import Budget, Changes, Record, Summary
+from labctl.units import Unit, strip_suffix
+
+PLAN_GROUP = "labctl.plans"
+"""Entry-point group under which packages announce their plans."""
+
+
+class Settings(BaseModel):
+    """Base of all plan settings: frozen, unknown keys refused, help (a docstring below the field) and ranges in fields.
+
+    A quantity is written without its suffix and with its unit (`exposure: 20 ms`); under the field's full name
+    (`exposure_s`) a bare number is taken in SI, as Python code and run.yaml have it.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, alias_generator=strip_suffix, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_full_names(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        taken = dict(values)
+        for name, field in cls.model_fields.items():
+            if field.alias and field.alias != name and name in taken and field.alias not in taken:
+                taken[field.alias] = _with_unit(taken.pop(name), unit_of(field))
+        return taken
+
+
+def unit_of(field: FieldInfo) -> Unit | None:
+    """Return the unit a settings field carries, or None for plain numbers and everything else."""
+    metadata = [*field.metadata, *(m for part in get_args(field.annotation) for m in getattr(part, "__metadata__", ()))]
+    return next((entry for entry in metadata if isinstance(entry, Unit)), None)
+
+
+def _with_unit(value: Any, unit: Unit | None) -> Any:
+    if isinstance(value, list | tuple):
+        return [_with_unit(entry, unit) for entry in value]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{float(value)!r} {next(iter(unit.symbols))}" if unit and is_number else value
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+PlanFunction: TypeAlias = Callable[[Any, SettingsT, np.random.Generator], Generator[Record, Changes | None, Summary]]
+BudgetFunction: TypeAlias = Callable[[Any, SettingsT], Budget]
+
+
+def live(default: Any, **field_kwargs: Any) -> Any:
+    """Return a settings field that may change while the plan runs.
+
+    Args:
+        default: Default value, or `...` where one must be given.
+        field_kwargs: Passed to `pydantic.Field` (`gt`, `le`, `description`, ...).
+    """
+    extra = {**field_kwargs.pop("json_schema_extra", {}), "live": True}
+    return Field(default, json_schema_extra=extra, **field_kwargs)
+
+
+def live_fields(settings_type: type[Settings]) -> tuple[str, ...]:
+    """Return the names of the fields that were made with `live`, in order."""
+    extras = {name: field.json_schema_extra for name, field in settings_type.model_fields.items()}
+    return tuple(name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("live") is True)
+
+
+@dataclass(frozen=True)
+class Plan(Generic[SettingsT]):
+    """A procedure on the bench; called, it returns the generator that carries it out.
+
+    Args:
+        name: Name of the decorated function.
+        function: The generator function `(bench, settings, rng)`.
+        settings_type: Model of its settings.
+        budget: Pure function `(bench, settings)` that says what a run will cost.
+        free_devices: Devices an operator may move by hand while it runs.
+        doc: First line of the function's docstring.
+    """
+
+    name: str
+    function: PlanFunction[SettingsT]
+    settings_type: type[SettingsT]
+    budget: BudgetFunction[SettingsT]
+    free_devices: tuple[str, ...] = ()
+    doc: str = ""
+
+    def __call__(
+        self, bench: Any, settings: SettingsT, rng: np.random.Generator
+    ) -> Generator[Record, Changes | None, Summary]:
+        """Return the generator of records; nothing happens until it is iterated.
+
+        Raises:
+            ConfigError: The settings are those of another plan.
+        """
+        if not isinstance(settings, self.settings_type):
+            given, wanted = type(settings).__name__, self.settings_type.__name__
+            raise ConfigError(f"{self.name}: settings are a {given}; make a {wanted}, for example with parse_settings")
+        return self.function(bench, settings, rng)
+
+
+def plan(
+    settings_type: type[SettingsT], *, budget: BudgetFunction[SettingsT], free_devices: Sequence[str] = ()
+) -> Callable[[PlanFunction[SettingsT]], Plan[SettingsT]]:
+    """Return a decorator that makes a generator function `(bench, settings, rng)` a `Plan`.
+
+    Args:
+        settings_type: Model of the settings the function takes.
+        budget: Pure function `(bench, settings) -> Budget`; it is the whole of a dry run.
+        free_devices: Devices an operator may move by hand while the plan runs.
+
+    Raises:
+        ConfigError: The decorated function is not a generator function (by the decorator).
+    """
+
+    def decorate(function: PlanFunction[SettingsT]) -> Plan[SettingsT]:
+        name = getattr(function, "__name__", type(function).__name__)
+        if not inspect.isgeneratorfunction(function):
+            raise ConfigError(f"{name}: a plan must be a generator function; yield a Record for each step")
+        doc = (inspect.getdoc(function) or "").partition("\n")[0]
+        return Plan(name, function, settings_type, budget, tuple(free_devices), doc)
+
+    return decorate
+
+
+def parse_settings(plan: Plan[SettingsT], values: Mapping[str, Any]) -> SettingsT:
+    """Return the plan's settings with `values` put over the defaults.
+
+    Args:
+        plan: The plan whose settings are meant.
+        values: Setting name to value, as read from YAML or the command line.
+
+    Raises:
+        ConfigError: One line for each setting that is unknown, missing or not allowed.
+    """
+    return _validated(plan.name, plan.settings_type, values)
+
+
+def apply_changes(settings: SettingsT, changes: Changes) -> SettingsT:
+    """Return the settings with new values for live fields, validated as a whole.
+
+    Raises:
+        ConfigError: One line for each change that names no live field or is not allowed.
+    """
+    settings_type = type(settings)
+    names = {field.alias or name: name for name, field in settings_type.model_fields.items()}
+    owner, changed = settings_type.__name__, {names.get(key, key): key for key in changes.values}
+    may = [alias for alias, name in names.items() if name in live_fields(settings_type)]
+    refused = [key for name, key in changed.items() if name not in live_fields(settings_type)]
+    if refused:
+        can = ", ".join(may) or "none"
+        lines = (f"{owner}: {key!r} cannot change in a run{_nearest(key, may)}; can: {can}" for key in refused)
+        raise ConfigError("\n".join(lines))
+    kept = {name: value for name, value in settings if name not in changed}
+    return _validated(owner, settings_type, {**kept, **changes.values})
+
+
+def find_plans() -> dict[str, EntryPoint]:
+    """Return every announced plan by name, none of them imported yet.
+
+    Raises:
+        ConfigError: Two packages announce different plans under one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=PLAN_GROUP), key=lambda entry: entry.name):
+        known = found.setdefault(entry.name, entry)
+        if known.value != entry.value:
+            raise ConfigError(f"plan {entry.name!r} is announced twice: {known.value} and {entry.value}; rename one")
+    return found
+
+
+def load_plan(name: str) -> Plan[Any]:
+    """Return the plan of that name, or the one that `file.py:function` names.
+
+    Raises:
+        ConfigError: There is no such plan, its module cannot be imported, or what was found is not a plan.
+    """
+    file, _, function = name.rpartition(":")
+    if file.endswith(".py"):
+        return _plan_of_file(Path(file), function)
+    plans = find_plans()
+    if name not in plans:
+        known = ", ".join(plans) or "none"
+        raise ConfigError(f"unknown plan {name!r}{_nearest(name, plans)}; plans: {known}; or write file.py:function")
+    try:
+        loaded = plans[name].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"plan {name!r}: {plans[name].value} cannot be imported: {error}; reinstall it") from error
+    return _checked(loaded, plans[name].value)
+
+
+def _plan_of_file(path: Path, function: str) -> Plan[Any]:
+    contents = vars(_import_file(path))
+    if function not in contents:
+        plans = [name for name, value in contents.items() if isinstance(value, Plan)]
+        raise ConfigError(f"{path}: no {function!r}{_nearest(function, plans)}; plans: {', '.join(plans) or 'none'}")
+    return _checked(contents[function], f"{path}:{function}")
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"labctl_plan_file_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"{path}: there is no such file; give the path of the Python file that holds the plan")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pydantic look their module up while it is being made
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises is the answer to "why can this plan not run"
+        del sys.modules[spec.name]
+        raise ConfigError(f"{path}: cannot be imported: {type(error).__name__}: {error}; correct the file") from error
+    return module
+
+
+def _checked(found: Any, where: str) -> Plan[Any]:
+    if not isinstance(found, Plan):
+        raise ConfigError(f"{where} is no plan but of type {type(found).__name__}; decorate the function with @plan(...)")
+    return found
+
+
+def _nearest(word: str, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f" (nearest: {close[0]!r})" if close else ""
+
+
+def _validated(owner: str, settings_type: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
+    try:
+        return settings_type.model_validate(values)
+    except ValidationError as error:
+        form = _Form(settings_type)
+        lines = dict.fromkeys(f"{owner}: {form.complaint(detail)}" for detail in error.errors(include_url=False))
+        raise ConfigError("\n".join(lines)) from error
+
+
+_TYPES = {"integer": "an integer", "number": "a number", "string": "text", "boolean": "true or false"}
+_TYPES |= {"array": "a list", "object": "a mapping", "null": "null"}
+_BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+_BOUNDS |= {"minItems": "with length >=", "maxItems": "with length <=", "pattern": "like"}
+_OWN_WORDS = ("value_error", "assertion_error", "finite_number")  # what a schema cannot explain
+
+
+class _Form:
+    """The JSON schema of some settings, read to say in words what they allow."""
+
+    def __init__(self, settings_type: type[Settings]) -> None:
+        self.units = {field.alias: unit_of(field) for field in settings_type.model_fields.values()}
+        self.root: dict[str, Any] = {"properties": {alias: {"title": alias} for alias in self.units}}
+        with suppress(PydanticInvalidForJsonSchema):  # a type that no form can show: pydantic's own words must do
+            self.root = settings_type.model_json_schema()
+
+    def complaint(self, failure: ErrorDetails) -> str:
+        """Return one line: the setting, what was asked and what is allowed."""
+        path, node = self._find(failure["loc"])
+        if failure["type"] == "extra_forbidden":
+            name, keys = str(failure["loc"][-1]), self._branches(node)[0].get("properties", {})
+            known = ", ".join(keys) or "none"
+            return f"unknown setting {'.'.join([*path, name])!r}{_nearest(name, keys)}; settings: {known}"
+        asked = "missing" if failure["type"] == "missing" else f"asked for {reprlib.repr(failure['input'])}"
+        allowed = self._allowed(node) if path else ""
+        unit = self.units.get(path[0]) if path else None
+        if unit:
+            allowed = allowed.replace("a number", f"a {unit.name} in {next(iter(unit.symbols))}")
+        if failure["type"] in _OWN_WORDS or not allowed:
+            place = f"{'.'.join(path)}: {asked}" if path else "settings"
+            return f"{place}: {failure['msg'].removeprefix('Value error, ')}"
+        return f"{'.'.join(path)}: {asked}; allowed: {allowed}"
+
+    def _find(self, loc: Sequence[int | str]) -> tuple[list[str], dict[str, Any]]:
+        node, path = self.root, []
+        for key in loc:
+            below = next((found for branch in self._branches(node) if (found := _below(branch, key))), None)
+            if below is None:  # an unknown key, or the rest names a branch of a union
+                break
+            node, path = below, [*path, str(key)]
+        return path, node
+
+    def _branches(self, node: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the schema, its reference followed, and then the alternatives it is a union of."""
+        node = {**self.root.get("$defs", {}).get(node.get("$ref", "").rpartition("/")[2], {}), **node}
+        return [node, *(self._branches(alternative)[0] for alternative in node.get("anyOf", ()))]
+
+    def _allowed(self, node: dict[str, Any]) -> str:
+        node, *union = self._branches(node)
+        if union:
+            return " or ".join(dict.fromkeys(map(self._allowed, union)))
+        if "enum" in node or "const" in node:
+            return "one of " + ", ".join(map(str, node.get("enum", [node.get("const")])))
+        words = _TYPES.get(node.get("type", ""), "")
+        words += f", each {self._allowed(node['items'])}" if node.get("items") else ""
+        limits = [f"{sign} {node[key]}" for key, sign in _BOUNDS.items() if key in node]
+        return f"{words} {' and '.join(limits)}".strip()
+
+
+def _below(node: dict[str, Any], key: int | str) -> dict[str, Any] | None:
+    found = node.get("items") if isinstance(key, int) else node.get("properties", {}).get(key)
+    return found or node.get("additionalProperties") or None

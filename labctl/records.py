@@ -1,0 +1,67 @@
+"""What a plan yields: frozen records, the changes sent back to it, and the cost it declares beforehand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Record:
+    """One step of a plan as data, equal for equal seeds.
+
+    Args:
+        kind: What it reports: `setup`, `step`, `agreement`, `epoch`, `warning`, `checkpoint`, `weights`, `frame`.
+        index: Counts the records of this kind from 0.
+        bench_time_s: Bench clock when it was made; never wall time.
+        values: Plain numbers, strings, lists and dicts that JSON can hold.
+        arrays: Named arrays that belong to the record.
+    """
+
+    kind: str
+    index: int
+    bench_time_s: float
+    values: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """New values for live settings, sent into a running plan.
+
+    Args:
+        values: Field name to new value; only fields marked live may be named.
+    """
+
+    values: Mapping[str, Any]
+
+
+Summary = Mapping[str, Any]
+"""What a plan returns when it ends: plain values for the last line of `--json`."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run will cost, known before it starts.
+
+    Args:
+        exposures: Camera exposure instants by heading (`training`, `evaluation`, `agreement`, `setup`).
+        photons: Photons the cameras will detect, reference light included.
+        mask_writes: Frames written to panels.
+        bench_seconds: Time the table will be busy.
+        steps: Progress records (kind `step`) the plan will yield; 0 when it yields none.
+        disk_bytes: Disk the run folder will need.
+    """
+
+    exposures: Mapping[str, int] = field(default_factory=dict)
+    photons: float = 0.0
+    mask_writes: int = 0
+    bench_seconds: float = 0.0
+    steps: int = 0
+    disk_bytes: int = 0
+
+    @property
+    def total_exposures(self) -> int:
+        """All headings together."""
+        return sum(self.exposures.values())

@@ -1,0 +1,175 @@
+"""What the noise set does to light: static distortions of the truth, and what changes from shot to shot."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labctl.optics.layout import Encode, Layout
+from labctl.optics.network import StageOptics
+from sim_backends.truth import Truth, stream
+
+DEPTH_PER_KELVIN = 0.076
+"""Relative change of optical depth per kelvin near 70 degrees Celsius (reference-benches section 1)."""
+
+
+@dataclass(frozen=True)
+class ShotNoise:
+    """The momentary state of the table for n shots.
+
+    Args:
+        power: Power of each beam over its set value, by beam, shape (n,).
+        reference_rad: Phase of the reference against its set value, shape (n,).
+        flicker: Phase factor of the panels, shape (n, 1).
+        detuning_hz: Laser detuning, shape (n, 1).
+        depth: Factor on the optical depth.
+    """
+
+    power: Mapping[str, NDArray[np.float64]]
+    reference_rad: NDArray[np.float64]
+    flicker: Tensor
+    detuning_hz: Tensor
+    depth: float
+
+
+class Disturbance:
+    """Draws every disturbance of one bench.
+
+    Args:
+        layout: Optical content of the bench file.
+        truth: Hidden truth; its scale is the imperfections'.
+        terms: Size of every term, scaled.
+        noise_scale: Factor on photon and read noise.
+        seed: Draws what changes from shot to shot.
+    """
+
+    def __init__(
+        self, layout: Layout, truth: Truth, terms: Mapping[str, float], noise_scale: float, seed: int
+    ) -> None:
+        self.noise_scale = noise_scale
+        self.row_noise = terms["row_noise"]
+        self.off_line_share = terms["off_line_light"]
+        self.rng = stream(seed, "measurement noise")
+        self._parameters = layout.parameters()
+        self._truth = truth
+        self._terms = terms
+        self._beams = {element.beam for stage in layout.stages for element in (stage.source, stage.end)}  # type: ignore[union-attr]
+        self._beams.add(layout.reference.beam)
+        self._walk_rad = 0.0
+        self._walked_until_s = 0.0
+        self._static: dict[str, Tensor] = {}
+
+    # ---- static
+
+    def distort(self, optics: StageOptics) -> None:
+        """Put the truth's static errors on one stage's source and multiplier."""
+        truth, terms, panel = self._truth, self._terms, optics.stage.multiply.device
+        shape = optics.multiplier.shape
+        error = self._parameters[f"{panel}.weight_error"].sd * truth.scale
+        relative = 1 + error * truth.modes(f"{panel}.weight_error", shape)
+        speckle = truth.modes(f"{panel}.speckle", (2, *shape)) * (terms["speckle"] / math.sqrt(2))
+        field = torch.from_numpy((relative + speckle[0] + 1j * speckle[1]).astype(np.complex64))
+        waves = self._parameters[f"{panel}.aberration"].sd * truth.scale
+        phase = waves * truth.aberration(f"{panel}.aberration", shape)
+        kept = math.sqrt(max(0.0, 1 - terms["unmodulated_light"]))
+        optics.multiplier.distortion = field * torch.complex(torch.cos(phase), torch.sin(phase)) * kept
+        for source in filter(None, (optics.source, optics.injector)):
+            self._distort_source(source)
+
+    def _distort_source(self, source) -> None:  # noqa: ANN001
+        name = source.element.inject if hasattr(source.element, "inject") else source.element.device
+        power = 1 + self._terms["illumination"] * self._truth.smooth_profile(f"{name}.illumination", source.modes)
+        source.profile = torch.from_numpy(np.sqrt(np.clip(power, 0.05, None)).astype(np.float32))
+        mirrors = source.element.block[0] * source.element.block[1]
+        stuck = stream(self._truth.seed, f"{name}.dead_mirrors").poisson(
+            self._terms["dead_mirrors"] * mirrors, source.modes
+        )
+        offset = (stuck / mirrors).astype(np.complex64)
+        if isinstance(source.element, Encode):  # a carrier's first order leaves this light behind
+            turn = self._truth.modes(f"{name}.mirror_contrast", (source.modes,))
+            offset = offset + math.sqrt(self._terms["mirror_contrast"]) * np.exp(2j * np.pi * turn)
+        source.offset = torch.from_numpy(offset.astype(np.complex64))
+
+    def mode_phases(self, camera: str, modes: int) -> Tensor:
+        """Return the factors exp(-i phase) of each mode's residual reference phase, shape (modes,)."""
+
+        def draw() -> NDArray[np.complex128]:
+            phase = self._parameters["reference.phase"].sd * self._truth.scale
+            return np.exp(-1j * phase * self._truth.modes(f"{camera}.reference_phase", (modes,)))
+
+        return self._keep(f"{camera}.phase", draw)
+
+    def leak(self, cell: str, modes: int) -> Tensor:
+        """Return the field of wrong-way pump over pump of every mode, before rejection, shape (modes,)."""
+
+        def draw() -> NDArray[np.complex128]:
+            turn = self._truth.modes(f"{cell}.leak_phase", (modes,))
+            return math.sqrt(self._terms["wrong_way_pump"]) * np.exp(2j * np.pi * turn)
+
+        return self._keep(f"{cell}.leak", draw)
+
+    def with_ghost(self, camera: str, fields: Tensor) -> Tensor:
+        """Return `fields` (n, modes) with a displaced coherent copy of themselves."""
+        if not self._terms["ghost"]:
+            return fields
+
+        def draw() -> NDArray[np.complex128]:
+            turn = self._truth.modes(f"{camera}.ghost", (1,))
+            return math.sqrt(self._terms["ghost"]) * np.exp(2j * np.pi * turn)
+
+        return fields + self._keep(f"{camera}.ghost", draw) * torch.roll(fields, 1, dims=1)
+
+    def pixel_response(self, camera: str, modes: int, pixels: int) -> Tensor:
+        """Return the relative response of every mode, pixel errors averaged over its pixels, shape (modes,)."""
+
+        def draw() -> NDArray[np.float64]:
+            spread = math.hypot(self._terms["pixel_gain"], self._terms["photo_response"]) / math.sqrt(pixels)
+            return 1 + spread * self._truth.modes(f"{camera}.pixel_response", (modes,))
+
+        return self._keep(f"{camera}.response", draw)
+
+    def _keep(self, name: str, draw) -> Tensor:  # noqa: ANN001
+        if name not in self._static:
+            drawn = draw()
+            dtype = np.complex64 if np.iscomplexobj(drawn) else np.float32
+            self._static[name] = torch.from_numpy(drawn.astype(dtype))
+        return self._static[name]
+
+    # ---- drifting
+
+    def power_at(self, time_s: float) -> float:
+        """Return the common power over its set value after `time_s`."""
+        return 1 + self._terms["power_drift"] * time_s / 3600
+
+    def slit_offset_m(self, time_s: float) -> float:
+        """Return how far the beam has drifted off the slit after `time_s`."""
+        return self._terms["slit_drift"] * time_s / 3600
+
+    def shots(self, times_s: NDArray[np.float64]) -> ShotNoise:
+        """Return the state of the table at each of `times_s`, which must not go back."""
+        terms, rng, n = self._terms, self.rng, len(times_s)
+        common = self.power_at(times_s)  # type: ignore[arg-type]
+        # a step pair's difference has the stated rms, so each step has it over sqrt 2
+        step = terms["power_step"] / math.sqrt(2)
+        power = {name: np.clip(common + step * rng.standard_normal(n), 0, None) for name in sorted(self._beams)}
+        detuning = terms["detuning_drift"] * times_s / 3600 + terms["detuning_jitter"] * rng.standard_normal(n)
+        flicker = np.exp(1j * terms["flicker"] * rng.standard_normal(n)).astype(np.complex64)
+        return ShotNoise(
+            power=power,
+            reference_rad=self._reference_phase(times_s),
+            flicker=torch.from_numpy(flicker)[:, None],
+            detuning_hz=torch.from_numpy(detuning.astype(np.float32))[:, None],
+            depth=1 + DEPTH_PER_KELVIN * terms["temperature_jitter"] * float(rng.standard_normal()),
+        )
+
+    def _reference_phase(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        elapsed = np.diff(times_s, prepend=self._walked_until_s)
+        steps = self._terms["reference_phase_walk"] * np.sqrt(np.clip(elapsed, 0, None) / 60)
+        walk = self._walk_rad + np.cumsum(steps * self.rng.standard_normal(len(times_s)))
+        self._walk_rad, self._walked_until_s = float(walk[-1]), float(times_s[-1])
+        jitter = self._terms["reference_phase_step"] / math.sqrt(2) * self.rng.standard_normal(len(times_s))
+        return walk + jitter + self._terms["reference_phase_drift"] * times_s / 60

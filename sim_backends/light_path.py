@@ -1,0 +1,386 @@
+"""The simulated light path: one truth, one clock, one noise source, shared by all twins of a bench.
+
+Fidelity `matrix`: fields of whole modes, never expanded to pixels. Twins write their state in, cameras take exposures
+out. Errors travel backwards through the elements themselves, never by automatic differentiation: that is the tests'
+oracle, and the twin must not be its own judge.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labctl.clock import Clock
+from labctl.devices import CameraSettings, Codebook, Frames, Pattern, PatternStack
+from labctl.errors import LimitError, StateError
+from labctl.optics.layout import Layout, Read, Regenerate, Stage, centred_origin
+from labctl.optics.modulator import blazed_field
+from labctl.optics.multiplier import SlitMultiplier, slit_ramp
+from labctl.optics.network import Source, StageOptics, build_stages
+from labctl.optics.sensor import electrons_per_unit, homodyne_electrons, read_out
+from sim_backends.disturbance import Disturbance, ShotNoise
+from sim_backends.noise import load_noise_set
+from sim_backends.truth import draw_truth
+
+
+@dataclass
+class BeamState:
+    """What a beam does now; `sequence` holds one phase per trigger of the next sequence."""
+
+    on: bool = False
+    power_w: float = 0.0
+    phase_rad: float = 0.0
+    detuning_hz: float = 0.0
+    sequence: NDArray[np.float64] | None = None
+
+
+@dataclass
+class MirrorState:
+    """What a DMD shows: `indices` (n, modes) of its code, and which of them at each trigger."""
+
+    indices: NDArray[np.uint16]
+    order: NDArray[np.integer] = field(default_factory=lambda: np.zeros(1, np.int64))
+
+
+@dataclass
+class SensorState:
+    """What a camera waits for and holds."""
+
+    exposure_s: float
+    next_id: int = 0
+    armed: int = 0
+    frames: Frames | None = None
+
+
+class LightPath:
+    """The bench as light.
+
+    Args:
+        layout: Optical content of the bench file.
+        settings: Settings of every device in it, by name.
+        clock: Bench time.
+        simulation: The bench file's `simulation` section.
+        truth_seed: Draws the hidden truth.
+        seed: Draws measurement noise.
+
+    Raises:
+        ConfigError: Unknown noise set or term.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        settings: Mapping[str, Any],
+        clock: Clock,
+        simulation: Mapping[str, Any],
+        truth_seed: int,
+        seed: int,
+    ) -> None:
+        imperfections = simulation["imperfection_scale"] if simulation["imperfections"] else 0.0
+        terms = load_noise_set(simulation["noise"], simulation["terms"]).scaled(
+            simulation["noise_scale"], imperfections
+        )
+        self.layout = layout
+        self.clock = clock
+        self.truth = draw_truth(layout.parameters(), truth_seed, imperfections)
+        self.disturbance = Disturbance(layout, self.truth, terms, simulation["noise_scale"], seed)
+        bits = {name: device.bit_depth for name, device in settings.items() if hasattr(device, "bit_depth")}
+        self.stages = build_stages(
+            layout, self.truth.values, bits, terms["probe_grating"], terms["neighbour_crosstalk"]
+        )
+        for optics in self.stages:
+            self.disturbance.distort(optics)
+        self._settings = settings
+        self.beams: dict[str, BeamState] = {}
+        self.sensors: dict[str, SensorState] = {}
+        self.temperatures_c: dict[str, Callable[[], float]] = {}
+        self.positions_m: dict[str, dict[str, float]] = {}
+        self._mirrors: dict[str, MirrorState] = {}
+        self._sequences: dict[tuple[str, int], NDArray[np.uint16]] = {}
+        self._codes: dict[str, Codebook] = {}
+        self._sources = {stage.stage.source.device: stage.source for stage in self.stages}
+        self._sources |= {s.stage.end.inject: s.injector for s in self.stages if isinstance(s.stage.end, Read)}  # type: ignore[dict-item]
+        self._panels = {stage.stage.multiply.device: stage.multiplier for stage in self.stages}
+        for name, source in self._sources.items():
+            self._mirrors[name] = MirrorState(self._dark(source))
+
+    # ---- what twins write
+
+    def show_panel(self, name: str, pattern: Pattern) -> None:
+        """Set the multiplier of panel `name` to what `pattern` shows; a panel outside the light path is ignored."""
+        multiplier = self._panels.get(name)
+        if multiplier is None:
+            return
+        rows, columns = multiplier.shape
+        origin = centred_origin(self._settings[name].shape, multiplier.block, (rows, columns))
+        in_blocks = pattern.codebook.block == multiplier.block and pattern.indices.shape == multiplier.shape
+        if in_blocks and pattern.origin == origin and pattern.codebook.tiles.shape[2] == 1:
+            if self._codes.get(name) is not pattern.codebook:
+                multiplier.use_tiles(np.asarray(pattern.codebook.tiles, np.uint16))
+                self._codes[name] = pattern.codebook
+            multiplier.show(pattern.indices)
+        else:
+            multiplier.show_fields(self._plain_panel(multiplier, name, pattern, origin))
+
+    def _plain_panel(
+        self, multiplier: SlitMultiplier, name: str, pattern: Pattern, origin: tuple[int, int]
+    ) -> Tensor:
+        """Return the modulation of any other frame, block by block and without fringing."""
+        blocks = _cut(pattern.expand(self._settings[name].shape), multiplier.block, multiplier.shape, origin)
+        fields = blazed_field(blocks, multiplier.bit_depth, multiplier.period)
+        return torch.from_numpy(fields.reshape(multiplier.shape).astype(np.complex64))
+
+    def load_mirrors(self, name: str, sequence: int, patterns: PatternStack) -> None:
+        """Keep a DMD's sequence as indices of its modes."""
+        if name in self._sources:
+            self._sequences[name, sequence] = self._mode_indices(name, patterns)
+
+    def show_mirrors(self, name: str, pattern: Pattern) -> None:
+        """Show one pattern on a DMD until something else is played."""
+        if name in self._sources:
+            stack = PatternStack(pattern.indices[None], pattern.codebook, pattern.origin)
+            self._mirrors[name] = MirrorState(self._mode_indices(name, stack))
+
+    def free_mirrors(self, name: str, sequence: int) -> None:
+        """Forget a sequence."""
+        self._sequences.pop((name, sequence), None)
+
+    def arm_mirrors(self, name: str, sequence: int, order: NDArray[np.integer]) -> None:
+        """Make a DMD step through `order` at the triggers to come."""
+        if name in self._sources:
+            self._mirrors[name] = MirrorState(self._sequences[name, sequence], order)
+
+    def darken_mirrors(self, name: str) -> None:
+        """Turn all mirrors of a DMD off."""
+        if name in self._sources:
+            self._mirrors[name] = MirrorState(self._dark(self._sources[name]))
+
+    @staticmethod
+    def _dark(source: Source) -> NDArray[np.uint16]:
+        return np.full((1, source.modes), source.zero_index, np.uint16)
+
+    def _mode_indices(self, name: str, patterns: PatternStack) -> NDArray[np.uint16]:
+        """Return the stack as code indices (n, modes); a stack in another geometry gets a code of its own."""
+        source, codebook = self._sources[name], patterns.codebook
+        block, shape = source.element.block, self._settings[name].shape
+        origin = centred_origin(shape, block, (1, source.modes))
+        fits = codebook.block == block and patterns.indices.shape[1:] == (1, source.modes)
+        if fits and patterns.origin == origin:
+            if self._codes.get(name) is not codebook:
+                source.use_tiles(np.asarray(codebook.tiles, np.uint8))
+                self._codes[name] = codebook
+            return patterns.indices[:, 0, :]
+        frames = (patterns[k].expand(shape) for k in range(len(patterns)))
+        blocks = np.concatenate([_cut(frame, block, (1, source.modes), origin) for frame in frames])
+        if len(blocks) > np.iinfo(np.uint16).max:
+            raise LimitError(name, f"{len(patterns)} plain frames are too many in `matrix` fidelity; use mode blocks")
+        self._codes[name] = Codebook("plain frames", blocks, block)
+        source.use_tiles(blocks)
+        return np.arange(len(blocks), dtype=np.uint16).reshape(len(patterns), source.modes)
+
+    # ---- what cameras take
+
+    def sensor_pixels(self, camera: str) -> int:
+        """Return how many pixels are summed for one mode."""
+        rows, columns = self._camera(camera).roi_per_mode
+        return rows * columns
+
+    def sensor_shape(self, camera: str) -> tuple[int, int]:
+        """Return (1, modes) of a camera in the light path."""
+        return 1, self._port(camera)[2]
+
+    def arm_sensor(self, camera: str, n: int) -> None:
+        """Make a camera wait for `n` triggers."""
+        self.sensors[camera].armed = n
+
+    def expose(self, camera: str, n: int) -> Frames:
+        """Return `n` frames of one camera at its own pace, everything else standing still."""
+        return self._run(n, [camera])[camera]
+
+    def trigger(self, master: str, n: int) -> None:
+        """Let `n` triggers from `master` step all armed DMDs and beams and expose all armed cameras."""
+        armed = [name for name, sensor in self.sensors.items() if sensor.armed]
+        for name in armed:
+            if self.sensors[name].armed != n:
+                raise StateError(name, f"is armed for {self.sensors[name].armed} frames, {master} triggers {n}")
+        for name, frames in self._run(n, armed).items():
+            self.sensors[name].frames = frames
+            self.sensors[name].armed = 0
+        for beam in self.beams.values():
+            beam.sequence = None
+        for state in self._mirrors.values():
+            state.order = state.order[-1:]
+
+    def collect(self, camera: str) -> Frames:
+        """Return what a triggered camera holds; no frames when no trigger came."""
+        sensor = self.sensors[camera]
+        frames, sensor.frames, sensor.armed = sensor.frames, None, 0
+        return frames or Frames(np.zeros((0, *self.sensor_shape(camera)), np.uint32), np.zeros(0, int), np.zeros(0))
+
+    def meter_power_w(self, meter: str) -> float:
+        """Return the power on a meter: that of the beam the bench file lets it look at."""
+        beam = self.beams.get(self.layout.meters.get(meter, ""))
+        return beam.power_w * self.disturbance.power_at(self.clock.now_s()) if beam and beam.on else 0.0
+
+    # ---- the light itself
+
+    @torch.inference_mode()
+    def _run(self, n: int, cameras: Sequence[str]) -> dict[str, Frames]:
+        """Return `n` frames of each camera and let their time pass."""
+        period = max((self._camera(name).period_s for name in cameras), default=1e-3)
+        period = max(period, *(self.sensors[name].exposure_s for name in cameras)) if cameras else period
+        times = self.clock.now_s() + period * np.arange(n)
+        noise = self.disturbance.shots(times)
+        frames = {}
+        for optics in self.stages:
+            wanted = [name for name in cameras if name in optics.stage.cameras]
+            if wanted:
+                ports = self._ports(optics, n, noise, wanted)
+                frames |= {name: self._develop(optics.stage, name, ports, times, noise) for name in wanted}
+        self.clock.wait(n * period)
+        return frames
+
+    def _ports(self, optics: StageOptics, n: int, noise: ShotNoise, wanted: Sequence[str]) -> dict[str, Tensor]:
+        """Return the complex fields (n, modes) at the stage's cameras, by camera name."""
+        stage = optics.stage
+        ramp = self._slit_ramp(optics)
+        pump = self._emit(stage.source.device, optics.source, stage.source.beam, n, noise)
+        found: dict[str, Tensor] = {}
+        if optics.absorber is None:
+            inner, probe_transmission = pump, None
+        else:
+            inner, probe_transmission = self._absorb(optics, pump, noise)
+        if stage.activation_tap:
+            found[stage.activation_tap.camera] = inner
+        if stage.end.camera in wanted:
+            found[stage.end.camera] = optics.multiplier.forward(inner * ramp) * noise.flicker
+        if stage.error_tap and stage.error_tap.camera in wanted and optics.injector and isinstance(stage.end, Read):
+            probe = self._emit(stage.end.inject, optics.injector, stage.end.beam, n, noise)
+            back = optics.multiplier.backward(probe) * ramp * noise.flicker
+            if probe_transmission is not None:
+                back = back * probe_transmission
+            found[stage.error_tap.camera] = back + self._leak(stage, inner)
+        return found
+
+    def _emit(self, device: str, source: Source, beam_name: str, n: int, noise: ShotNoise) -> Tensor:
+        """Return the fields (n, modes) that leave a DMD."""
+        beam, mirrors = self.beams[beam_name], self._mirrors[device]
+        if not beam.on or beam.power_w == 0:
+            return torch.zeros((n, source.modes), dtype=torch.complex64)
+        fields = source.fields(mirrors.indices, beam.power_w)
+        order = mirrors.order if len(mirrors.order) == n else np.full(n, mirrors.order[-1])
+        phase = beam.phase_rad if beam.sequence is None else beam.sequence[:n]
+        factor = np.broadcast_to(np.sqrt(noise.power[beam_name]) * np.exp(1j * np.asarray(phase)), (n,))
+        return fields[torch.from_numpy(order)] * torch.from_numpy(factor.astype(np.complex64))[:, None]
+
+    def _absorb(self, optics: StageOptics, pump: Tensor, noise: ShotNoise) -> tuple[Tensor, Tensor]:
+        """Return the pump fields after the cell and the probe's transmission through it."""
+        stage, cell = optics.stage, optics.absorber
+        if cell is None or stage.absorb is None:
+            return pump, torch.ones(1)
+        temperature = self.temperatures_c[stage.absorb.device]()
+        detuning = noise.detuning_hz + self.beams[stage.source.beam].detuning_hz
+        through, probe = cell.transmissions(pump, temperature, detuning, noise.depth)
+        return pump * through, probe
+
+    def _leak(self, stage: Stage, after_cell: Tensor) -> Tensor:
+        """Return the pump light that window reflections send towards the probe's camera."""
+        if stage.absorb is None:
+            return torch.zeros(1)
+        rejection = 10 ** (-self.truth.values[f"{stage.absorb.device}.leak_rejection"] / 20)
+        return after_cell * (rejection * self.disturbance.leak(stage.absorb.device, after_cell.shape[1]))
+
+    def _slit_ramp(self, optics: StageOptics) -> Tensor:
+        multiply, columns = optics.stage.multiply, optics.stage.columns
+        offset = self.disturbance.slit_offset_m(self.clock.now_s())
+        offset += self.positions_m.get(multiply.slit_stage or "", {}).get("x", 0.0)
+        width = columns * multiply.block[1] * self._settings[multiply.device].pitch_m
+        wavelength, focal = self.layout.laser.wavelength_m, multiply.focal_length_m
+        return slit_ramp(columns, width, offset, wavelength, focal)
+
+    def _develop(
+        self, stage: Stage, camera: str, ports: Mapping[str, Tensor], times: NDArray[np.float64], noise: ShotNoise
+    ) -> Frames:
+        """Return the frames a camera makes of the fields on it."""
+        settings, sensor = self._camera(camera), self.sensors[camera]
+        fields = self.disturbance.with_ghost(camera, ports[camera])
+        per_unit = self.electrons_per_unit(camera)
+        reference_beam = self.beams[self.layout.reference.beam]
+        phase = reference_beam.phase_rad if reference_beam.sequence is None else reference_beam.sequence[: len(times)]
+        against = torch.from_numpy(np.exp(-1j * (phase + noise.reference_rad)).astype(np.complex64))
+        quadrature = (fields * against[:, None] * self.disturbance.mode_phases(camera, fields.shape[1])).real
+        power = fields.real**2 + fields.imag**2
+        if stage.activation_tap and camera == stage.activation_tap.camera:
+            power = power + self.disturbance.off_line_share * self._pump_power(stage, len(times), noise)
+        electrons = homodyne_electrons(quadrature, power, per_unit, self._reference_electrons(camera, noise))
+        electrons = electrons * self.disturbance.pixel_response(camera, fields.shape[1], self.sensor_pixels(camera))
+        counts = read_out(
+            electrons,
+            self.disturbance.rng,
+            noise_scale=self.disturbance.noise_scale,
+            read_noise=settings.read_noise,
+            row_noise=self.disturbance.row_noise,
+            step=settings.full_well / 2**settings.bit_depth,
+            pixels=self.sensor_pixels(camera),
+            top=self.top_count(camera),
+        )
+        ids = sensor.next_id + np.arange(len(times))
+        sensor.next_id += len(times)
+        return Frames(counts[:, None, :], ids, times)
+
+    def _pump_power(self, stage: Stage, n: int, noise: ShotNoise) -> Tensor:
+        pump = self._emit(stage.source.device, self._sources[stage.source.device], stage.source.beam, n, noise)
+        return pump.real**2 + pump.imag**2
+
+    def _reference_electrons(self, camera: str, noise: ShotNoise) -> Tensor:
+        reference = self.layout.reference
+        beam = self.beams[reference.beam]
+        if not beam.on or camera not in reference.cameras:
+            return torch.zeros(1, 1)
+        nominal = self._settings[reference.beam].power_w
+        exposure = self.sensors[camera].exposure_s / self._camera(camera).exposure_s
+        mean = self.truth.values["reference.electrons"] * beam.power_w / nominal * exposure
+        return torch.from_numpy((mean * noise.power[reference.beam]).astype(np.float32))[:, None]
+
+    def electrons_per_unit(self, camera: str) -> float:
+        """Return the true electrons per unit field squared and exposure of a camera."""
+        settings = self._camera(camera)
+        return electrons_per_unit(
+            self.layout.unit_power_w,
+            self.truth.values[f"{self._port(camera)[1]}.fraction"],
+            settings.quantum_efficiency,
+            self.sensors[camera].exposure_s,
+            self.layout.laser.photon_energy_j,
+        )
+
+    def top_count(self, camera: str) -> int:
+        """Return the highest count of a summed mode."""
+        return self.sensor_pixels(camera) * (2 ** self._camera(camera).bit_depth - 1)
+
+    def _camera(self, name: str) -> CameraSettings:
+        return self._settings[name]
+
+    def _port(self, camera: str) -> tuple[Stage, str, int]:
+        """Return the stage a camera belongs to, the prefix of its parameters, and its number of modes."""
+        for optics in self.stages:
+            port = optics.stage.cameras.get(camera)
+            if port is not None:
+                prefix = port.device if isinstance(port, Regenerate) else camera
+                ends = optics.stage.end is port
+                return optics.stage, prefix, optics.stage.rows if ends else optics.stage.columns
+        raise StateError(camera, "is not in the light path of this bench")
+
+
+def _cut(
+    frame: NDArray[Any], block: tuple[int, int], blocks: tuple[int, int], origin: tuple[int, int]
+) -> NDArray[Any]:
+    """Return the frame's blocks as (rows * cols of blocks, block rows, block cols)."""
+    (high, wide), (rows, cols), (top, left) = block, blocks, origin
+    part = frame[top : top + rows * high, left : left + cols * wide].reshape(rows, high, cols, wide)
+    return np.ascontiguousarray(part.transpose(0, 2, 1, 3)).reshape(rows * cols, high, wide)
+
+

@@ -1,0 +1,112 @@
+"""The hidden truth of a simulated bench: drawn from its truth seed, seen by twins only.
+
+`python -m sim_backends.truth BENCH --truth-seed N --json` prints one, for tests.
+"""
+
+import argparse
+import json
+import math
+import sys
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labctl.documents import read_bench_document
+from labctl.optics.layout import Layout
+from labctl.optics.parameters import Parameter
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """Return the generator of one named draw, so that adding a draw never moves another."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One draw of the hidden truth.
+
+    Args:
+        seed: Truth seed; it stands in as the twins' serial number.
+        values: Scalar parameters by name, as in `Layout.parameters`; those that vary over modes or weights are
+            drawn by `modes` and `smooth_phase` and keep their nominal value here.
+        scale: Factor on every deviation, 0 for a bench without imperfections.
+    """
+
+    seed: int
+    values: Mapping[str, float]
+    scale: float
+
+    def modes(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Return unit normal draws of `shape` under `name`, the same at each call."""
+        return stream(self.seed, name).standard_normal(shape)
+
+    def smooth_profile(self, name: str, count: int) -> np.ndarray:
+        """Return a smooth draw over `count` modes with mean 0 and rms 1 (a few low polynomial orders)."""
+        x = np.linspace(-1, 1, count)
+        profile = sum(c * np.polynomial.legendre.Legendre.basis(k + 1)(x) for k, c in enumerate(self.modes(name, (4,))))
+        return np.asarray(profile) / np.sqrt(np.mean(np.square(profile)))
+
+    def aberration(self, name: str, shape: tuple[int, int]) -> Tensor:
+        """Return wavefront phases over a panel's weights (rows, columns), rms 2 pi in total before the trim.
+
+        Low Legendre orders in both directions. The mean over each row is taken out: it is the phase of that row's
+        reference, which is trimmed mode by mode and has its own residual (`reference.phase`).
+        """
+        y, x = (np.linspace(-1, 1, count) for count in shape)
+        legendre = [np.polynomial.legendre.Legendre.basis(order) for order in range(5)]
+        draws = self.modes(name, (5, 5))
+        orders = [(i, j) for i in range(5) for j in range(5) if 0 < i + j <= 4]
+        surface = sum(draws[i, j] * np.outer(legendre[i](y), legendre[j](x)) for i, j in orders)
+        surface = surface * (2 * math.pi / np.sqrt(np.mean(np.square(surface))))
+        return torch.from_numpy(surface - surface.mean(axis=1, keepdims=True)).float()
+
+
+VARYING = ("weight_error", "aberration", "phase")
+"""Parameters drawn per weight or mode; their scalar value stays nominal and their sd is the draw's rms."""
+
+
+def draw_truth(parameters: Mapping[str, Parameter], seed: int, scale: float) -> Truth:
+    """Return the truth of `seed`: value + scale * sd * normal for every scalar parameter.
+
+    A quantity that is positive by nature stays above a twentieth of its value.
+    """
+    values = {}
+    for name, parameter in parameters.items():
+        value = parameter.value
+        if name.rpartition(".")[2] not in VARYING:
+            value += scale * parameter.sd * float(stream(seed, name).standard_normal())
+            value = max(value, parameter.value / 20) if parameter.value > 0 else value
+        values[name] = value
+    return Truth(seed, values, scale)
+
+
+def layout_of(data: Mapping[str, object]) -> dict[str, object]:
+    """Return the part of a bench document that `Layout` reads."""
+    return {key: data[key] for key in Layout.model_fields if key in data}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the truth of a bench and seed."""
+    parser = argparse.ArgumentParser(prog="python -m sim_backends.truth", description=__doc__)
+    parser.add_argument("bench", help="shipped name or path")
+    parser.add_argument("--truth-seed", type=int, default=None)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    options = parser.parse_args(arguments)
+    document = read_bench_document(options.bench)
+    layout = document.validate(Layout, layout_of(document.data))
+    simulation = document.data.get("simulation", {})
+    seed = options.truth_seed if options.truth_seed is not None else simulation.get("truth_seed", 1)
+    scale = simulation.get("imperfection_scale", 1.0) if simulation.get("imperfections", True) else 0.0
+    truth = draw_truth(layout.parameters(), seed, scale)
+    lines = [json.dumps({"bench": options.bench, "truth_seed": seed, "values": dict(truth.values)})]
+    if not options.json:
+        lines = [f"{name:35} {value:.6g}" for name, value in truth.values.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
