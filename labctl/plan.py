@@ -233,7 +233,7 @@ def _import_file(path: Path) -> ModuleType:
 
 def _checked(found: Any, where: str) -> Plan[Any]:
     if not isinstance(found, Plan):
-        raise ConfigError(f"{where} is no plan but of type {type(found).__name__}; decorate the function with @plan(...)")
+        raise ConfigError(f"{where} is no plan but of type {type(found).__name__}; decorate a function with @plan(...)")
     return found
 
 

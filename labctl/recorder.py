@@ -257,17 +257,21 @@ def _commit(checkout: Path) -> str | None:
     git = checkout / ".git"
     with suppress(OSError):
         if git.is_file():  # a linked worktree
-            git = checkout / git.read_text().removeprefix("gitdir:").strip()
-        shared = git / (git / "commondir").read_text().strip() if (git / "commondir").is_file() else git
-        head = (git / "HEAD").read_text().strip()
+            git = checkout / _text(git).removeprefix("gitdir:").strip()
+        shared = git / _text(git / "commondir") if (git / "commondir").is_file() else git
+        head = _text(git / "HEAD")
         name = head.removeprefix("ref: ")
         if name == head:
             return head
         if (shared / name).is_file():
-            return (shared / name).read_text().strip()
-        packed = (shared / "packed-refs").read_text().splitlines()
+            return _text(shared / name)
+        packed = _text(shared / "packed-refs").splitlines()
         return next((line.split()[0] for line in packed if line.endswith(f" {name}")), None)
     return None
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip()
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -24,7 +24,7 @@ class Unit:
     """
 
     name: str
-    symbols: dict[str, float]
+    symbols: dict[str, float] = field(hash=False)
     suffix: str
     example: str
     prefixed: bool = True

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labctl.optics.layout import Encode, Layout
+from labctl.optics.layout import PILOTS, Encode, Layout, Stage
 from labctl.optics.network import StageOptics
 from sim_backends.truth import Truth, stream
 
@@ -47,9 +47,7 @@ class Disturbance:
         seed: Draws what changes from shot to shot.
     """
 
-    def __init__(
-        self, layout: Layout, truth: Truth, terms: Mapping[str, float], noise_scale: float, seed: int
-    ) -> None:
+    def __init__(self, layout: Layout, truth: Truth, terms: Mapping[str, float], noise_scale: float, seed: int) -> None:
         self.noise_scale = noise_scale
         self.row_noise = terms["row_noise"]
         self.off_line_share = terms["off_line_light"]
@@ -62,23 +60,39 @@ class Disturbance:
         self._walk_rad = 0.0
         self._walked_until_s = 0.0
         self._static: dict[str, Tensor] = {}
+        self._trims: dict[str, NDArray[np.float64]] = {}
 
     # ---- static
 
-    def distort(self, optics: StageOptics) -> None:
-        """Put the truth's static errors on one stage's source and multiplier."""
+    def distort(self, optics: StageOptics, panel_shape: tuple[int, int]) -> None:
+        """Put the truth's static errors on one stage's source and multiplier, whose panel has `panel_shape` pixels."""
         truth, terms, panel = self._truth, self._terms, optics.stage.multiply.device
         shape = optics.multiplier.shape
         error = self._parameters[f"{panel}.weight_error"].sd * truth.scale
         relative = 1 + error * truth.modes(f"{panel}.weight_error", shape)
         speckle = truth.modes(f"{panel}.speckle", (2, *shape)) * (terms["speckle"] / math.sqrt(2))
         field = torch.from_numpy((relative + speckle[0] + 1j * speckle[1]).astype(np.complex64))
+        block = optics.multiplier.block
+        used = (block[0] * shape[0] / panel_shape[0], block[1] * shape[1] / panel_shape[1])
         waves = self._parameters[f"{panel}.aberration"].sd * truth.scale
-        phase = waves * truth.aberration(f"{panel}.aberration", shape)
+        wavefront = 2 * math.pi * waves * truth.aberration(f"{panel}.aberration", shape, used)
+        self._trim(optics.stage, wavefront)
+        phase = torch.from_numpy(wavefront.astype(np.float32))
         kept = math.sqrt(max(0.0, 1 - terms["unmodulated_light"]))
         optics.multiplier.distortion = field * torch.complex(torch.cos(phase), torch.sin(phase)) * kept
         for source in filter(None, (optics.source, optics.injector)):
             self._distort_source(source)
+
+    def _trim(self, stage: Stage, wavefront: NDArray[np.float64]) -> None:
+        """Note the phase each camera mode sees on average: its own light trimmed its reference to that."""
+        data_rows, data_columns = stage.end.modes, stage.source.modes
+        data = wavefront[:data_rows, :data_columns]
+        pilots = wavefront[data_rows:, data_columns:]
+        # later stages pass pilot k on from column k; in the first, both rows sum the same columns
+        own = np.diag(pilots) if pilots.shape == (PILOTS, PILOTS) else pilots.mean(axis=1)
+        self._trims[stage.end.camera] = np.concatenate([data.mean(axis=1), own])
+        if stage.error_tap:
+            self._trims[stage.error_tap.camera] = np.concatenate([data.mean(axis=0), own])
 
     def _distort_source(self, source) -> None:  # noqa: ANN001
         name = source.element.inject if hasattr(source.element, "inject") else source.element.device
@@ -99,7 +113,8 @@ class Disturbance:
 
         def draw() -> NDArray[np.complex128]:
             phase = self._parameters["reference.phase"].sd * self._truth.scale
-            return np.exp(-1j * phase * self._truth.modes(f"{camera}.reference_phase", (modes,)))
+            residual = phase * self._truth.modes(f"{camera}.reference_phase", (modes,))
+            return np.exp(-1j * (residual + self._trims.get(camera, 0.0)))
 
         return self._keep(f"{camera}.phase", draw)
 

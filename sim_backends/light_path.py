@@ -93,7 +93,7 @@ class LightPath:
             layout, self.truth.values, bits, terms["probe_grating"], terms["neighbour_crosstalk"]
         )
         for optics in self.stages:
-            self.disturbance.distort(optics)
+            self.disturbance.distort(optics, settings[optics.stage.multiply.device].shape)
         self._settings = settings
         self.beams: dict[str, BeamState] = {}
         self.sensors: dict[str, SensorState] = {}
@@ -126,9 +126,7 @@ class LightPath:
         else:
             multiplier.show_fields(self._plain_panel(multiplier, name, pattern, origin))
 
-    def _plain_panel(
-        self, multiplier: SlitMultiplier, name: str, pattern: Pattern, origin: tuple[int, int]
-    ) -> Tensor:
+    def _plain_panel(self, multiplier: SlitMultiplier, name: str, pattern: Pattern, origin: tuple[int, int]) -> Tensor:
         """Return the modulation of any other frame, block by block and without fringing."""
         blocks = _cut(pattern.expand(self._settings[name].shape), multiplier.block, multiplier.shape, origin)
         fields = blazed_field(blocks, multiplier.bit_depth, multiplier.period)
@@ -375,12 +373,8 @@ class LightPath:
         raise StateError(camera, "is not in the light path of this bench")
 
 
-def _cut(
-    frame: NDArray[Any], block: tuple[int, int], blocks: tuple[int, int], origin: tuple[int, int]
-) -> NDArray[Any]:
+def _cut(frame: NDArray[Any], block: tuple[int, int], blocks: tuple[int, int], origin: tuple[int, int]) -> NDArray[Any]:
     """Return the frame's blocks as (rows * cols of blocks, block rows, block cols)."""
     (high, wide), (rows, cols), (top, left) = block, blocks, origin
     part = frame[top : top + rows * high, left : left + cols * wide].reshape(rows, high, cols, wide)
     return np.ascontiguousarray(part.transpose(0, 2, 1, 3)).reshape(rows * cols, high, wide)
-
-

@@ -5,15 +5,12 @@
 
 import argparse
 import json
-import math
 import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from labctl.documents import read_bench_document
 from labctl.optics.layout import Layout
@@ -50,19 +47,21 @@ class Truth:
         profile = sum(c * np.polynomial.legendre.Legendre.basis(k + 1)(x) for k, c in enumerate(self.modes(name, (4,))))
         return np.asarray(profile) / np.sqrt(np.mean(np.square(profile)))
 
-    def aberration(self, name: str, shape: tuple[int, int]) -> Tensor:
-        """Return wavefront phases over a panel's weights (rows, columns), rms 2 pi in total before the trim.
+    def aberration(self, name: str, shape: tuple[int, int], used: tuple[float, float]) -> np.ndarray:
+        """Return a smooth wavefront over a panel's weights in waves, rms 1 over the whole panel.
 
-        Low Legendre orders in both directions. The mean over each row is taken out: it is the phase of that row's
-        reference, which is trimmed mode by mode and has its own residual (`reference.phase`).
+        Args:
+            name: Name of the draw.
+            shape: Weights (rows, columns).
+            used: Share of the panel's height and width that they cover, centred.
         """
-        y, x = (np.linspace(-1, 1, count) for count in shape)
+        y, x = (np.linspace(-part, part, count) for count, part in zip(shape, used, strict=True))
         legendre = [np.polynomial.legendre.Legendre.basis(order) for order in range(5)]
         draws = self.modes(name, (5, 5))
-        orders = [(i, j) for i in range(5) for j in range(5) if 0 < i + j <= 4]
+        orders = [(i, j) for i in range(5) for j in range(5) if 0 < i + j <= 4]  # no piston
+        variance = sum(draws[i, j] ** 2 / ((2 * i + 1) * (2 * j + 1)) for i, j in orders)
         surface = sum(draws[i, j] * np.outer(legendre[i](y), legendre[j](x)) for i, j in orders)
-        surface = surface * (2 * math.pi / np.sqrt(np.mean(np.square(surface))))
-        return torch.from_numpy(surface - surface.mean(axis=1, keepdims=True)).float()
+        return np.asarray(surface) / np.sqrt(variance)
 
 
 VARYING = ("weight_error", "aberration", "phase")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
@@ -194,6 +194,7 @@ def test_settings_without_a_schema_still_name_the_field() -> None:
         parse_settings(unshowable, {"shape": 3})
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8), st.integers() | st.text(max_size=5) | st.none(), max_size=4))
 def test_any_values_give_settings_or_one_line_for_each_failing_key(values: dict[str, Any]) -> None:
     lines = []
@@ -254,7 +255,7 @@ def test_one_name_for_two_plans_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("trian", r"unknown plan 'trian' \(nearest: 'train'\); plans: broken, notplan, train; or write"),
         ("broken", "'broken': no_such_module_here:plan cannot be imported: No module named"),
-        ("notplan", "is no plan but of type ModelMetaclass; decorate the function with @plan"),
+        ("notplan", "is no plan but of type ModelMetaclass; decorate a function with @plan"),
         ("missing.py:train", "missing.py: there is no such file"),
     ],
 )

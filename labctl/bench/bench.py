@@ -191,7 +191,9 @@ def _simulated(file: BenchFile, simulate: bool | Collection[str]) -> frozenset[s
     names = frozenset(file.devices) if simulate is True else frozenset(simulate or ())
     unknown = sorted(names - set(file.devices))
     if unknown:
-        raise ConfigError(f"--simulate {', '.join(unknown)}: not in bench {file.name}; it has {', '.join(file.devices)}")
+        raise ConfigError(
+            f"--simulate {', '.join(unknown)}: not in bench {file.name}; it has {', '.join(file.devices)}"
+        )
     joined = names & file.light_devices
     if joined and joined != file.light_devices:
         missing = ", ".join(sorted(file.light_devices - joined))
@@ -206,5 +208,3 @@ def _attempt(action: Callable[[Device], None], device: Device) -> Exception | No
         logger.exception("%s could not be made safe", device.name)
         return error
     return None
-
-

@@ -199,5 +199,3 @@ def import_class(path: str, what: str) -> type:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{what}: no class '{path}' can be imported ({error}); write package.module.Class") from error
-
-

@@ -24,7 +24,7 @@ class CellSettings(StrictModel):
     min_temperature_c: Celsius
     max_temperature_c: Celsius
     ramp_k_per_s: KelvinPerSecond
-    tolerance_k: float = 0.1
+    tolerance_k: float = 0.02
     timeout_s: Seconds
     safe_temperature_c: Celsius
 

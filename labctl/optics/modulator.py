@@ -159,8 +159,7 @@ def blazed_field(levels: NDArray[np.integer], bit_depth: int, period: int) -> Co
 
 
 def _first_order(rows: int, period: int) -> Complex:
-    # minus: the sawtooth's mean phase is half a turn
-    return -np.exp(-2j * np.pi * (np.arange(rows) + 0.5) / period) / rows
+    return np.exp(-2j * np.pi * (np.arange(rows) + 0.5) / period) / rows
 
 
 class InverseResponse:

@@ -166,9 +166,7 @@ class StageOptics:
             block=multiply.block,
             period=multiply.period,
             bit_depth=panel_bits[of],
-            efficiency=values[f"{of}.reflectivity"]
-            * values[f"{of}.slit_efficiency"]
-            * values[f"{of}.path_efficiency"],
+            efficiency=values[f"{of}.reflectivity"] * values[f"{of}.slit_efficiency"] * values[f"{of}.path_efficiency"],
             fringing_px=values[f"{of}.fringing"],
             registration_px=values[f"{of}.registration"],
         )

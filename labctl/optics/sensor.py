@@ -72,16 +72,20 @@ def read_out(
 
 
 def homodyne_field(
-    counts_0: NDArray[np.uint32], counts_pi: NDArray[np.uint32], step: float, reference: NDArray, per_unit: float
+    counts: NDArray[np.uint32],
+    signs: NDArray[np.float32],
+    step: float,
+    reference: NDArray[np.floating],
+    per_unit: float,
 ) -> NDArray[np.float32]:
-    """Return the quadrature Re(E exp(-i phase)) from two exposures half a turn apart.
+    """Return the quadrature Re(E exp(-i phase)), shape (n, modes), from exposures with stepped phases.
 
     Args:
-        counts_0: Counts at reference phase 0, shape (n, modes).
-        counts_pi: Counts half a turn on, same shape.
+        counts: Counts, shape (n, steps, modes).
+        signs: Sign of the quadrature in each step, e.g. (1, -1) for phases 0 and pi.
         step: Electrons per count.
         reference: Reference electrons of each mode.
         per_unit: Electrons per unit field squared.
     """
-    difference = counts_0.astype(np.float32) - counts_pi.astype(np.float32)
-    return difference * (step / (4 * np.sqrt(reference * per_unit))).astype(np.float32)
+    difference = np.einsum("nsm,s->nm", counts.astype(np.float32), signs)
+    return difference * (step / (2 * len(signs) * np.sqrt(reference * per_unit))).astype(np.float32)

@@ -1,0 +1,395 @@
+"""Measuring a network on a bench: masks written, fields sent and read, in network quantities."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from labctl.acquisition import Shot, measure
+from labctl.bench import Bench
+from labctl.devices import Codebook, Pattern, PatternStack
+from labctl.errors import ConfigError, RunAborted
+from labctl.optics.absorber import depth_at, temperature_for
+from labctl.optics.layout import Read, centred_origin
+from labctl.optics.network import Source, StageOptics, build_stages
+from labctl.optics.parameters import believed
+from labctl.optics.scales import Readout, stage_scales
+from labctl.optics.sensor import homodyne_field
+from labctl.training.network import Absorption, NetworkShape, require_fit
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+
+PILOT_SUM = 6.0
+"""Field of the pilots in the first layer, in units of the saturation field: three quarters of full scale 8."""
+
+LARGEST_PHASE_RAD = 0.3
+"""Largest common phase a batch is read under; there the reading still has 95 % of its slope (DESIGN section 6)."""
+
+RELOCKS = 3
+"""Times a batch is taken anew after the reference moved."""
+
+REFERENCE_FRAMES = 64
+"""Frames averaged for the reference's brightness: 0.03 % of it at 2e5 electrons."""
+
+BACKGROUND_SHOTS = 32
+"""Readings averaged for the background: a sixth of one reading's noise."""
+
+
+@dataclass
+class Tally:
+    """What has been spent: exposure instants by heading, photons on cameras, panel frames, clipped modes."""
+
+    exposures: dict[str, int] = field(default_factory=dict)
+    photons: float = 0.0
+    mask_writes: int = 0
+    clipped_modes: int = 0
+    clipped_weights: int = 0
+    relocks: int = 0
+    heading: str = "setup"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Fields of one camera in network quantities.
+
+    Args:
+        data: Data modes, shape (n, modes).
+        clipped: Where a mode was beyond full scale, same shape.
+    """
+
+    data: Floats
+    clipped: NDArray[np.bool_]
+
+
+class BenchNetwork:
+    """A network as an open bench carries it.
+
+    Args:
+        bench: Open bench.
+        shape: Neurons per layer.
+        optical_depth: Requested depth; sets the cell's temperature by the calibrated curve.
+        error_exposures: 2 steps the probe's phase; 4 steps the reference as well, which removes leaked pump light.
+
+    Raises:
+        ConfigError: The network or the depth does not fit the bench.
+    """
+
+    def __init__(self, bench: Bench, shape: NetworkShape, optical_depth: float, error_exposures: int = 2) -> None:
+        require_fit(bench.file, shape)
+        self.bench = bench
+        self.shape = shape
+        self.tally = Tally()
+        self.reference_rad = 0.0
+        self.phase_error_rad = 0.0
+        self._error_exposures = error_exposures
+        values = believed(bench.file.parameters())
+        settings = {name: entry.settings for name, entry in bench.file.devices.items()}
+        bits = {name: device.bit_depth for name, device in settings.items() if hasattr(device, "bit_depth")}
+        self._optics = build_stages(bench.file, values, bits)
+        self._scales = stage_scales(bench.file, self._optics, settings, values)
+        self._panel_codes = [
+            Codebook("blazed carrier", one.multiplier.tiles, one.stage.multiply.block) for one in self._optics
+        ]
+        self._mirror_codes: dict[str, Codebook] = {}
+        self._reference_electrons: dict[str, NDArray[np.float32]] = {}
+        self._background: dict[str, Floats] = {}
+        self._settings = settings
+        self.temperature_c, depth = depth_setting(bench, optical_depth)
+        self.absorption = Absorption(bench.file.absorber_law, depth)
+
+    # ---- setting up
+
+    def prepare(self) -> None:
+        """Bring the cell to temperature and measure the reference's brightness on every camera."""
+        for stage in self.bench.file.stages:
+            if stage.absorb:
+                cell = self.bench.cell(stage.absorb.device)
+                cell.set_temperature(self.temperature_c)
+                cell.wait_for_temperature(self.temperature_c)
+        self._measure_reference()
+
+    def _measure_reference(self) -> None:
+        reference = self.bench.file.reference
+        source = self._optics[0].source
+        dark = self._stack(
+            source, self._data_indices(source, np.zeros((1, self.shape.inputs), np.float32), pilots=False)
+        )
+        device = self.bench.file.stages[0].source.device
+        shot = Shot(reference.cameras, frozenset({reference.beam}), {device: 0})
+        frames = self._take({device: dark}, [shot] * REFERENCE_FRAMES)
+        for camera, counts in frames.items():
+            electrons = counts.mean(axis=0) * self._step(camera)
+            if electrons.min() < 0.1 * reference.electrons.value:
+                raise RunAborted(f"{camera}: the reference leaves {electrons.min():.0f} electrons in its darkest mode, "
+                                 f"{reference.electrons.value:.0f} are expected; check its beam and alignment")  # fmt: skip
+            self._reference_electrons[camera] = electrons.astype(np.float32)
+
+    def measure_background(self) -> None:
+        """Measure what cameras read with no data sent; it is subtracted from decoded fields from now on."""
+        self._background.clear()
+        dark = [np.zeros((BACKGROUND_SHOTS, columns), np.float32) for _, columns in self.shape.layers]
+        means: dict[str, Floats] = {}
+        for layer, values in enumerate(dark):
+            for camera, reading in self.read_forward(layer, values).items():
+                means[camera] = reading.data.mean(axis=0)
+        self._background.update(means)
+
+    # ---- masks
+
+    def write_masks(self, weights: Sequence[Floats]) -> None:
+        """Write every layer's weights to its panel; those beyond the bench's range are clipped and counted."""
+        for layer, weight in enumerate(weights):
+            panel = self.bench.file.stages[layer].multiply
+            blocks = self.mask_indices(layer, weight)
+            self.tally.clipped_weights += int((np.abs(weight) > panel.weight_range).sum())
+            slm = self.bench.slm(panel.device)
+            origin = centred_origin(slm.shape, panel.block, self._optics[layer].multiplier.shape)
+            slm.show(Pattern(blocks, self._panel_codes[layer], origin))
+            self.tally.mask_writes += 1
+
+    def mask_indices(self, layer: int, weight: Floats) -> NDArray[np.uint16]:
+        """Return the panel's block indices for one layer's weights, pilots included."""
+        optics, scales = self._optics[layer], self._scales[layer]
+        multiplier, limit = optics.multiplier, optics.stage.multiply.weight_range
+        blocks = np.full(multiplier.shape, multiplier.zero_index, np.uint16)
+        rows, columns = weight.shape
+        modulation = np.clip(weight, -limit, limit) / scales.weight_per_modulation
+        blocks[:rows, :columns] = multiplier.inverse(modulation)
+        first = optics.stage.end.modes
+        if layer == 0:  # the pilot columns are all alike: one row sums them, the other a quarter period shifted
+            lit = slice(optics.stage.source.modes, optics.stage.source.modes + self._pilot_columns(optics))
+            blocks[first, lit] = multiplier.full_index
+            blocks[first + 1, lit] = multiplier.quarter_index
+        else:  # pilots come in as such and are passed on
+            for pilot in range(2):
+                blocks[first + pilot, optics.stage.source.modes + pilot] = multiplier.full_index
+        return blocks
+
+    def _pilot_columns(self, optics: StageOptics) -> int:
+        full = self._scales[0].weight_per_modulation * optics.multiplier.reach
+        return max(1, min(round(PILOT_SUM / full), optics.stage.columns - optics.stage.source.modes))
+
+    def shown_weights(self, weights: Sequence[Floats]) -> list[torch.Tensor]:
+        """Return the weights the calibrated model says the panels show: levels, clipping and crosstalk included."""
+        shown = []
+        for layer, weight in enumerate(weights):
+            rows, columns = weight.shape
+            modulation = self._optics[layer].multiplier.modulation(self.mask_indices(layer, weight))
+            shown.append(modulation.real[:rows, :columns] * self._scales[layer].weight_per_modulation)
+        return shown
+
+    # ---- fields
+
+    def read_forward(self, layer: int, values: Floats) -> dict[str, Reading]:
+        """Send `values` into a layer and return what its forward cameras read.
+
+        Args:
+            layer: Layer number.
+            values: Inputs 0..1 for layer 0, sums to re-send for later ones, shape (n, columns).
+
+        Raises:
+            RunAborted: The reference cannot be held, or the pilots are lost.
+        """
+        stage = self.bench.file.stages[layer]
+        cameras = tuple(
+            port for port in (stage.activation_tap and stage.activation_tap.camera, stage.end.camera) if port
+        )
+        beams = frozenset({stage.source.beam, self.bench.file.reference.beam})
+        stacks = {stage.source.device: self._source_stack(layer, values)}
+        shots = [
+            Shot(cameras, beams, {stage.source.device: k}, {self.bench.file.reference.beam: phase})
+            for k in range(len(values))
+            for phase in (0.0, math.pi)
+        ]
+        readings = self._read(layer, cameras, stacks, shots, np.array([1, -1], np.float32))
+        return readings
+
+    def read_backward(self, layer: int, values: Floats, errors: Floats) -> Reading:
+        """Send output errors backwards through a layer and return what leaves its cell towards the layer before.
+
+        Each sample's forward field stays on in the cell meanwhile. Errors are scaled per sample to the modulator's
+        range and unscaled after reading.
+
+        Args:
+            layer: Layer number; its end must be the output.
+            values: What `read_forward` sent, shape (n, columns).
+            errors: Output errors, shape (n, rows).
+        """
+        stage = self.bench.file.stages[layer]
+        injector = self._optics[layer].injector
+        if stage.error_tap is None or injector is None or not isinstance(stage.end, Read):
+            raise ConfigError(f"layer {layer} of bench {self.bench.file.name} reads no errors back")
+        scale = np.maximum(np.abs(errors).max(axis=1, keepdims=True), 1e-12)
+        sent = self._stack(injector, self._data_indices(injector, errors / scale, pilots=True))
+        stacks = {stage.source.device: self._source_stack(layer, values), stage.end.inject: sent}
+        reference, probe, camera = self.bench.file.reference.beam, stage.end.beam, stage.error_tap.camera
+        beams = frozenset({stage.source.beam, probe, reference})
+        pi = math.pi
+        steps = [(0.0, 0.0), (pi, 0.0)] if self._error_exposures == 2 else [(0.0, 0.0), (pi, 0.0), (0.0, pi), (pi, pi)]
+        shots = [
+            Shot((camera,), beams, {stage.source.device: k, stage.end.inject: k}, {probe: p, reference: r})
+            for k in range(len(values))
+            for p, r in steps
+        ]
+        signs = np.array([math.cos(p) * math.cos(r) for p, r in steps], np.float32).round()
+        reading = self._read(layer, (camera,), stacks, shots, signs)[camera]
+        return Reading(reading.data * scale, reading.clipped)
+
+    def wrong_way_pump(self, layer: int, values: Floats) -> float:
+        """Return the pump light on the error camera as a share of the reference field there, rms over modes."""
+        stage = self.bench.file.stages[layer]
+        if stage.error_tap is None:
+            return 0.0
+        reference, camera = self.bench.file.reference.beam, stage.error_tap.camera
+        beams = frozenset({stage.source.beam, reference})
+        shots = [
+            Shot((camera,), beams, {stage.source.device: k}, {reference: self.reference_rad + phase})
+            for k in range(len(values))
+            for phase in (0.0, math.pi)
+        ]
+        counts = self._take({stage.source.device: self._source_stack(layer, values)}, shots)[camera]
+        per_unit = self._readout(layer, camera).per_unit
+        field_ = self._decode(camera, counts, np.array([1, -1], np.float32), per_unit)
+        electrons = 2 * per_unit * (field_**2).mean()  # the other quadrature is as strong on average
+        return math.sqrt(electrons / float(self._reference_electrons[camera].mean()))
+
+    # ---- one reading
+
+    def _read(
+        self,
+        layer: int,
+        cameras: tuple[str, ...],
+        stacks: Mapping[str, PatternStack],
+        shots: Sequence[Shot],
+        signs: Floats,
+    ) -> dict[str, Reading]:
+        """Take shots until the reference stood still enough, follow it, and return the cameras' readings."""
+        reference = self.bench.file.reference.beam
+        for _ in range(RELOCKS):
+            held = [_with_phase(shot, reference, self.reference_rad) for shot in shots]
+            counts = self._take(stacks, held)
+            fields = {camera: self._fields(layer, camera, counts[camera], signs) for camera in cameras}
+            phases = [_pilot_phase(camera, fields[camera][:, -2:]) for camera in cameras]
+            self.phase_error_rad = max(phases, key=abs)
+            self.reference_rad -= float(np.mean(phases))
+            if abs(self.phase_error_rad) <= LARGEST_PHASE_RAD:
+                return {
+                    camera: self._reading(layer, camera, fields[camera] / math.cos(phase))
+                    for camera, phase in zip(cameras, phases, strict=True)
+                }
+            self.tally.relocks += 1
+        raise RunAborted(
+            f"reference phase moved by {self.phase_error_rad:+.2f} rad within one batch, {RELOCKS} times running; "
+            f"{LARGEST_PHASE_RAD} rad is allowed: shield the reference arm or use smaller batches"
+        )
+
+    def _fields(self, layer: int, camera: str, counts: NDArray[np.uint32], signs: Floats) -> Floats:
+        readout = self._readout(layer, camera)
+        return self._decode(camera, counts, signs, readout.per_unit) * np.float32(readout.per_field)
+
+    def _decode(self, camera: str, counts: NDArray[np.uint32], signs: Floats, per_unit: float) -> Floats:
+        stepped = counts.reshape(-1, len(signs), counts.shape[1])
+        return homodyne_field(stepped, signs, self._step(camera), self._reference_electrons[camera], per_unit)
+
+    def _reading(self, layer: int, camera: str, fields: Floats) -> Reading:
+        """Return the data modes of one camera: background taken off, full scale applied and clipping counted."""
+        stage = self.bench.file.stages[layer]
+        used = self.shape.layers[layer][0] if camera == stage.end.camera else self.shape.layers[layer][1]
+        data = fields[:, :used]
+        if camera in self._background:
+            data = data - self._background[camera]
+        limit = self._readout(layer, camera).full_scale
+        clipped = np.abs(data) > limit
+        self.tally.clipped_modes += int(clipped.sum())
+        return Reading(np.clip(data, -limit, limit), clipped)
+
+    def _readout(self, layer: int, camera: str) -> Readout:
+        return self._scales[layer].readouts[camera]
+
+    def _step(self, camera: str) -> float:
+        settings = self._settings[camera]
+        return settings.full_well / 2**settings.bit_depth
+
+    def _take(self, stacks: Mapping[str, PatternStack], shots: Sequence[Shot]) -> dict[str, NDArray[np.uint32]]:
+        """Return counts (n, modes) by camera and add the cost to the tally."""
+        taken = measure(self.bench, stacks, shots)
+        tally = self.tally
+        tally.exposures[tally.heading] = tally.exposures.get(tally.heading, 0) + taken.exposures
+        counts = {}
+        for camera, frames in taken.frames.items():
+            counts[camera] = frames.counts.reshape(len(frames), -1)
+            electrons = float(frames.counts.sum(dtype=np.float64)) * self._step(camera)
+            tally.photons += electrons / self._settings[camera].quantum_efficiency
+        return counts
+
+    # ---- patterns
+
+    def _source_stack(self, layer: int, values: Floats) -> PatternStack:
+        optics = self._optics[layer]
+        scale = 1.0 if layer == 0 else self._scales[layer].source_field
+        return self._stack(optics.source, self._data_indices(optics.source, values / scale, pilots=True))
+
+    def _data_indices(self, source: Source, amplitude: Floats, *, pilots: bool) -> NDArray[np.uint16]:
+        """Return code indices (n, modes) of data amplitudes, with pilots behind them."""
+        indices = np.full((len(amplitude), source.modes), source.zero_index, np.uint16)
+        indices[:, : amplitude.shape[1]] = source.indices(amplitude)
+        first = source.element.modes
+        if pilots and not source.signed:
+            indices[:, first:] = source.full_index
+        elif pilots:
+            indices[:, first] = source.full_index
+            indices[:, first + 1] = source.quarter_index
+        return indices
+
+    def sent_sums(self, layer: int, values: Floats) -> Floats:
+        """Return the sums a layer's source really sends for `values`: the nearest levels of its code."""
+        source, scale = self._optics[layer].source, self._scales[layer].source_field
+        return source.amplitude(source.indices(values / scale)) * np.float32(scale)
+
+    def _stack(self, source: Source, indices: NDArray[np.uint16]) -> PatternStack:
+        element = source.element
+        device = element.inject if isinstance(element, Read) else element.device
+        if device not in self._mirror_codes:
+            self._mirror_codes[device] = Codebook(f"code of {device}", source.tiles, element.block)
+        origin = centred_origin(self._settings[device].shape, element.block, (1, source.modes))
+        return PatternStack(indices[:, None, :], self._mirror_codes[device], origin)
+
+
+def _with_phase(shot: Shot, beam: str, phase_rad: float) -> Shot:
+    phases = {**shot.phases_rad, beam: shot.phases_rad.get(beam, 0.0) + phase_rad}
+    return Shot(shot.cameras, shot.beams, shot.patterns, phases)
+
+
+def _pilot_phase(camera: str, pilots: Floats) -> float:
+    """Return the common phase of a batch from its two pilots, (n, 2) readings of cosine and sine."""
+    cosine, sine = (float(value) for value in pilots.mean(axis=0))
+    if math.hypot(cosine, sine) < 1e-3:
+        raise RunAborted(f"{camera}: both pilots are dark; check that the beams reach it")
+    return math.atan2(sine, cosine)
+
+
+def depth_setting(bench: Bench, optical_depth: float) -> tuple[float, float]:
+    """Return the reservoir temperature for a requested depth, and the calibrated depth there.
+
+    Raises:
+        ConfigError: The cell cannot reach it; names what it can.
+    """
+    absorbs = [stage.absorb for stage in bench.file.stages if stage.absorb]
+    if not absorbs:
+        return 0.0, 0.0
+    limits = bench.file.settings(absorbs[0].device)
+    at_70c = absorbs[0].depth_at_70c.value
+    low, high = limits.min_temperature_c, limits.max_temperature_c
+    temperature = temperature_for(optical_depth, at_70c, low, high)
+    if temperature is None:
+        raise ConfigError(
+            f"optical_depth {optical_depth:g}: cell {absorbs[0].device} reaches {depth_at(low, at_70c):.2g} to "
+            f"{depth_at(high, at_70c):.3g} between {low:g} and {high:g} degC"
+        )
+    return temperature, depth_at(temperature, at_70c)

@@ -1,0 +1,122 @@
+"""The trainer's network: shapes that fit a bench, and the calibrated model in network quantities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from labctl.bench import BenchFile
+from labctl.bench.power import largest_hidden
+from labctl.errors import ConfigError
+from labctl.optics import absorber
+
+Rule = Literal["approximate", "exact"]
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Neurons per layer.
+
+    Args:
+        inputs: Input amplitudes.
+        hidden: Neurons of each hidden layer.
+        outputs: Classes.
+    """
+
+    inputs: int
+    hidden: tuple[int, ...]
+    outputs: int
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """Weight shapes (rows, columns) in pump order."""
+        sizes = [self.inputs, *self.hidden, self.outputs]
+        return [(rows, columns) for columns, rows in zip(sizes[:-1], sizes[1:], strict=True)]
+
+
+def require_fit(file: BenchFile, shape: NetworkShape) -> None:
+    """Refuse a network the bench cannot carry.
+
+    Raises:
+        ConfigError: Names the largest layers that fit.
+    """
+    largest = largest_hidden(file)
+    if len(shape.hidden) != len(largest):
+        raise ConfigError(f"hidden {list(shape.hidden)}: bench {file.name} has {len(largest)} hidden layer(s)")
+    for asked, fits in zip(shape.hidden, largest, strict=True):
+        if not 1 <= asked <= fits:
+            raise ConfigError(f"hidden {list(shape.hidden)}: the largest that fits bench {file.name} is {largest}")
+    source, end = file.stages[0].source, file.stages[-1].end
+    if shape.inputs > source.modes:
+        raise ConfigError(f"{shape.inputs} inputs: bench {file.name} has {source.modes} input modes")
+    if shape.outputs > end.modes:
+        raise ConfigError(f"{shape.outputs} outputs: bench {file.name} has {end.modes} output modes")
+
+
+@dataclass(frozen=True)
+class Absorption:
+    """What trainers know of the cell: law and calibrated optical depth."""
+
+    law: absorber.Law
+    depth: float
+
+    def activate(self, sums: Tensor) -> Tensor:
+        """Return the activations of `sums`, both in units of the saturation field."""
+        return absorber.forward(sums, self.depth, self.law)
+
+    def slope(self, sums: Tensor, activations: Tensor, rule: Rule) -> Tensor:
+        """Return what stands for the activation's derivative: probe transmission, or that times the exact factor."""
+        probe = absorber.transmission(sums**2, self.depth, self.law)
+        if rule == "approximate":
+            return probe
+        return probe * absorber.exact_factor(sums**2, activations**2, self.depth, self.law)
+
+
+def forward(weights: Sequence[Tensor], inputs: Tensor, absorption: Absorption) -> tuple[list[Tensor], list[Tensor]]:
+    """Return sums before, and activations after, every layer; the last activation is the output itself.
+
+    Args:
+        weights: Per layer, shape (rows, columns).
+        inputs: Shape (n, inputs).
+        absorption: The cell.
+    """
+    sums, activations = [], [inputs]
+    for layer, weight in enumerate(weights):
+        sums.append(activations[-1] @ weight.T)
+        last = layer == len(weights) - 1
+        activations.append(sums[-1] if last else absorption.activate(sums[-1]))
+    return sums, activations
+
+
+def half_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over samples of sum (y - t)^2 / 2 (Guo et al. 2021, eq. 7)."""
+    return 0.5 * ((outputs - targets) ** 2).sum(dim=1).mean()
+
+
+def model_gradient(
+    weights: Sequence[Tensor], inputs: Tensor, targets: Tensor, absorption: Absorption, rule: Rule
+) -> list[Tensor]:
+    """Return the gradient of `half_square_loss` by eqs. 2 and 3 of Guo et al. 2021, under one rule for g'.
+
+    Args:
+        weights: Per layer, shape (rows, columns).
+        inputs: Shape (n, inputs).
+        targets: Shape (n, outputs).
+        absorption: The cell.
+        rule: Probe transmission alone, or the exact derivative.
+    """
+    sums, activations = forward(weights, inputs, absorption)
+    error = (activations[-1] - targets) / len(inputs)
+    gradients = [error.T @ activations[-2]]
+    for layer in range(len(weights) - 2, -1, -1):
+        slope = absorption.slope(sums[layer], activations[layer + 1], rule)
+        error = (error @ weights[layer + 1]) * slope
+        gradients.insert(0, error.T @ activations[layer])
+    return gradients
+
+
+def accuracy(outputs: Tensor, labels: Tensor) -> float:
+    """Return the share of samples whose largest output is their label."""
+    return float((outputs.argmax(dim=1) == labels).float().mean())
