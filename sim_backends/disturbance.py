@@ -92,7 +92,8 @@ class Disturbance:
         own = np.diag(pilots) if pilots.shape == (PILOTS, PILOTS) else pilots.mean(axis=1)
         self._trims[stage.end.camera] = np.concatenate([data.mean(axis=1), own])
         if stage.error_tap:
-            self._trims[stage.error_tap.camera] = np.concatenate([data.mean(axis=0), own])
+            # one trim for all modes: what a column's weights lose forwards, the way back must lose as well
+            self._trims[stage.error_tap.camera] = np.concatenate([np.full(data_columns, data.mean()), own])
 
     def _distort_source(self, source) -> None:  # noqa: ANN001
         name = source.element.inject if hasattr(source.element, "inject") else source.element.device
@@ -114,6 +115,7 @@ class Disturbance:
         def draw() -> NDArray[np.complex128]:
             phase = self._parameters["reference.phase"].sd * self._truth.scale
             residual = phase * self._truth.modes(f"{camera}.reference_phase", (modes,))
+            residual[-PILOTS:] = 0  # modes are calibrated against the pilots
             return np.exp(-1j * (residual + self._trims.get(camera, 0.0)))
 
         return self._keep(f"{camera}.phase", draw)

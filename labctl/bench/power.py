@@ -87,7 +87,7 @@ def _geometry_rows(file: BenchFile, stage: Stage) -> Iterator[PowerRow]:
             if device == panel.device
             else getattr(end if device != source.device else source, "carrier", 4)
         )
-        if period % 4 or block[0] % period and device == panel.device:
+        if period % 4 or (block[0] % period and device == panel.device):
             yield PowerRow(
                 device, "carrier period", f"a multiple of 4 that divides {block[0]} rows", str(period), False
             )

@@ -10,7 +10,6 @@ from labctl.documents import StrictModel
 from labctl.optics.absorber import Law
 from labctl.optics.parameters import (
     DecibelParameter,
-    LengthParameter,
     Number,
     Parameter,
     PhaseParameter,

@@ -13,8 +13,8 @@ from labctl.acquisition import Shot, measure
 from labctl.bench import Bench
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.errors import ConfigError, RunAborted
-from labctl.optics.absorber import depth_at, temperature_for
-from labctl.optics.layout import Read, centred_origin
+from labctl.optics.absorber import depth_at, exact_factor, temperature_for
+from labctl.optics.layout import PILOTS, Read, centred_origin
 from labctl.optics.network import Source, StageOptics, build_stages
 from labctl.optics.parameters import believed
 from labctl.optics.scales import Readout, stage_scales
@@ -39,6 +39,13 @@ REFERENCE_FRAMES = 64
 
 BACKGROUND_SHOTS = 32
 """Readings averaged for the background: a sixth of one reading's noise."""
+
+
+SATURATED_PILOTS = 0.1
+"""Share of saturated pilot readings above which a camera's phase is not trusted."""
+
+DARK_PILOT = 1e-3
+"""Pilot over the brightest mode below which there is no light to lock to."""
 
 
 @dataclass
@@ -97,6 +104,8 @@ class BenchNetwork:
             Codebook("blazed carrier", one.multiplier.tiles, one.stage.multiply.block) for one in self._optics
         ]
         self._mirror_codes: dict[str, Codebook] = {}
+        self.warnings: list[str] = []
+        self._warned: set[str] = set()
         self._reference_electrons: dict[str, NDArray[np.float32]] = {}
         self._background: dict[str, Floats] = {}
         self._settings = settings
@@ -207,8 +216,7 @@ class BenchNetwork:
             for k in range(len(values))
             for phase in (0.0, math.pi)
         ]
-        readings = self._read(layer, cameras, stacks, shots, np.array([1, -1], np.float32))
-        return readings
+        return self._read(layer, cameras, stacks, shots, np.array([1, -1], np.float32))
 
     def read_backward(self, layer: int, values: Floats, errors: Floats) -> Reading:
         """Send output errors backwards through a layer and return what leaves its cell towards the layer before.
@@ -241,6 +249,12 @@ class BenchNetwork:
         reading = self._read(layer, (camera,), stacks, shots, signs)[camera]
         return Reading(reading.data * scale, reading.clipped)
 
+    def exact_factor(self, sums: Floats, activations: Floats) -> Floats:
+        """Return what turns the probe's transmission into the exact derivative, from measured fields."""
+        law, depth = self.absorption.law, self.absorption.depth
+        before, after = torch.from_numpy(sums) ** 2, torch.from_numpy(activations) ** 2
+        return exact_factor(before, after, depth, law).numpy()
+
     def wrong_way_pump(self, layer: int, values: Floats) -> float:
         """Return the pump light on the error camera as a share of the reference field there, rms over modes."""
         stage = self.bench.file.stages[layer]
@@ -254,9 +268,11 @@ class BenchNetwork:
             for phase in (0.0, math.pi)
         ]
         counts = self._take({stage.source.device: self._source_stack(layer, values)}, shots)[camera]
-        per_unit = self._readout(layer, camera).per_unit
-        field_ = self._decode(camera, counts, np.array([1, -1], np.float32), per_unit)
-        electrons = 2 * per_unit * (field_**2).mean()  # the other quadrature is as strong on average
+        stepped = counts.reshape(-1, 2, counts.shape[1])
+        readout = self._readout(layer, camera)
+        data = self._fields(layer, camera, stepped, np.array([1, -1], np.float32))[:, : values.shape[1]]
+        # the other quadrature is as strong on average
+        electrons = 2 * readout.per_unit * float(np.mean((data / readout.per_field) ** 2))
         return math.sqrt(electrons / float(self._reference_electrons[camera].mean()))
 
     # ---- one reading
@@ -273,15 +289,21 @@ class BenchNetwork:
         reference = self.bench.file.reference.beam
         for _ in range(RELOCKS):
             held = [_with_phase(shot, reference, self.reference_rad) for shot in shots]
-            counts = self._take(stacks, held)
+            counts = {
+                camera: taken.reshape(-1, len(signs), taken.shape[1])
+                for camera, taken in self._take(stacks, held).items()
+            }
             fields = {camera: self._fields(layer, camera, counts[camera], signs) for camera in cameras}
-            phases = [_pilot_phase(camera, fields[camera][:, -2:]) for camera in cameras]
-            self.phase_error_rad = max(phases, key=abs)
-            self.reference_rad -= float(np.mean(phases))
+            saturated = {
+                camera: (counts[camera] >= self.bench.camera(camera).top_count).any(axis=1) for camera in cameras
+            }
+            phases = {camera: self._pilot_phase(camera, fields[camera], saturated[camera]) for camera in cameras}
+            self.phase_error_rad = max(phases.values(), key=abs)
+            self.reference_rad -= float(np.mean(list(phases.values())))
             if abs(self.phase_error_rad) <= LARGEST_PHASE_RAD:
                 return {
-                    camera: self._reading(layer, camera, fields[camera] / math.cos(phase))
-                    for camera, phase in zip(cameras, phases, strict=True)
+                    camera: self._reading(layer, camera, fields[camera] / math.cos(phases[camera]), saturated[camera])
+                    for camera in cameras
                 }
             self.tally.relocks += 1
         raise RunAborted(
@@ -289,15 +311,24 @@ class BenchNetwork:
             f"{LARGEST_PHASE_RAD} rad is allowed: shield the reference arm or use smaller batches"
         )
 
-    def _fields(self, layer: int, camera: str, counts: NDArray[np.uint32], signs: Floats) -> Floats:
+    def _pilot_phase(self, camera: str, fields: Floats, saturated: NDArray[np.bool_]) -> float:
+        """Return the common phase of a batch from the two pilots behind the data: cosine and sine of it."""
+        if saturated[:, -PILOTS:].mean() > SATURATED_PILOTS:
+            self.warn(f"{camera}: its pilots are saturated, the reference phase is not followed there; "
+                      f"too much light reaches this camera")  # fmt: skip
+            return 0.0
+        cosine, sine = (float(value) for value in fields[:, -PILOTS:].mean(axis=0))
+        if math.hypot(cosine, sine) < DARK_PILOT * float(np.abs(fields).max() + 1e-30):
+            raise RunAborted(f"{camera}: both pilots are dark; check that the beams reach it")
+        return math.atan2(sine, cosine)
+
+    def _fields(self, layer: int, camera: str, stepped: NDArray[np.uint32], signs: Floats) -> Floats:
+        """Return fields in network quantities, pilots included, from counts (n, steps, modes)."""
         readout = self._readout(layer, camera)
-        return self._decode(camera, counts, signs, readout.per_unit) * np.float32(readout.per_field)
+        reference, step = self._reference_electrons[camera], self._step(camera)
+        return homodyne_field(stepped, signs, step, reference, readout.per_unit) * np.float32(readout.per_field)
 
-    def _decode(self, camera: str, counts: NDArray[np.uint32], signs: Floats, per_unit: float) -> Floats:
-        stepped = counts.reshape(-1, len(signs), counts.shape[1])
-        return homodyne_field(stepped, signs, self._step(camera), self._reference_electrons[camera], per_unit)
-
-    def _reading(self, layer: int, camera: str, fields: Floats) -> Reading:
+    def _reading(self, layer: int, camera: str, fields: Floats, saturated: NDArray[np.bool_]) -> Reading:
         """Return the data modes of one camera: background taken off, full scale applied and clipping counted."""
         stage = self.bench.file.stages[layer]
         used = self.shape.layers[layer][0] if camera == stage.end.camera else self.shape.layers[layer][1]
@@ -305,9 +336,15 @@ class BenchNetwork:
         if camera in self._background:
             data = data - self._background[camera]
         limit = self._readout(layer, camera).full_scale
-        clipped = np.abs(data) > limit
+        clipped = (np.abs(data) > limit) | saturated[:, :used]
         self.tally.clipped_modes += int(clipped.sum())
         return Reading(np.clip(data, -limit, limit), clipped)
+
+    def warn(self, message: str) -> None:
+        """Note something the operator should know, once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            self.warnings.append(message)
 
     def _readout(self, layer: int, camera: str) -> Readout:
         return self._scales[layer].readouts[camera]
@@ -364,14 +401,6 @@ class BenchNetwork:
 def _with_phase(shot: Shot, beam: str, phase_rad: float) -> Shot:
     phases = {**shot.phases_rad, beam: shot.phases_rad.get(beam, 0.0) + phase_rad}
     return Shot(shot.cameras, shot.beams, shot.patterns, phases)
-
-
-def _pilot_phase(camera: str, pilots: Floats) -> float:
-    """Return the common phase of a batch from its two pilots, (n, 2) readings of cosine and sine."""
-    cosine, sine = (float(value) for value in pilots.mean(axis=0))
-    if math.hypot(cosine, sine) < 1e-3:
-        raise RunAborted(f"{camera}: both pilots are dark; check that the beams reach it")
-    return math.atan2(sine, cosine)
 
 
 def depth_setting(bench: Bench, optical_depth: float) -> tuple[float, float]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from labctl.bench import BenchFile
@@ -33,7 +33,7 @@ class NetworkShape:
     def layers(self) -> list[tuple[int, int]]:
         """Weight shapes (rows, columns) in pump order."""
         sizes = [self.inputs, *self.hidden, self.outputs]
-        return [(rows, columns) for columns, rows in zip(sizes[:-1], sizes[1:], strict=True)]
+        return [(rows, columns) for columns, rows in pairwise(sizes)]
 
 
 def require_fit(file: BenchFile, shape: NetworkShape) -> None:
@@ -98,19 +98,33 @@ def half_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 def model_gradient(
     weights: Sequence[Tensor], inputs: Tensor, targets: Tensor, absorption: Absorption, rule: Rule
 ) -> list[Tensor]:
-    """Return the gradient of `half_square_loss` by eqs. 2 and 3 of Guo et al. 2021, under one rule for g'.
+    """Return the gradient of `half_square_loss` on the model's own forward pass; arguments as for `gradient_at`."""
+    sums, activations = forward(weights, inputs, absorption)
+    return gradient_at(weights, inputs, sums[:-1], activations[-1] - targets, absorption, rule)
+
+
+def gradient_at(
+    weights: Sequence[Tensor],
+    inputs: Tensor,
+    sums: Sequence[Tensor],
+    errors: Tensor,
+    absorption: Absorption,
+    rule: Rule,
+) -> list[Tensor]:
+    """Return the gradient by eqs. 2 and 3 of Guo et al. 2021 at a given operating point.
 
     Args:
         weights: Per layer, shape (rows, columns).
         inputs: Shape (n, inputs).
-        targets: Shape (n, outputs).
+        sums: Sums before each hidden layer, shape (n, hidden); the model's own or those shown on a bench.
+        errors: Output minus target, shape (n, outputs).
         absorption: The cell.
         rule: Probe transmission alone, or the exact derivative.
     """
-    sums, activations = forward(weights, inputs, absorption)
-    error = (activations[-1] - targets) / len(inputs)
-    gradients = [error.T @ activations[-2]]
-    for layer in range(len(weights) - 2, -1, -1):
+    activations = [inputs, *(absorption.activate(one) for one in sums)]
+    error = errors / len(inputs)
+    gradients = [error.T @ activations[-1]]
+    for layer in range(len(sums) - 1, -1, -1):
         slope = absorption.slope(sums[layer], activations[layer + 1], rule)
         error = (error @ weights[layer + 1]) * slope
         gradients.insert(0, error.T @ activations[layer])

@@ -1,0 +1,1 @@
+"""Experiments: one file per published system, and the small plans every bench can run."""

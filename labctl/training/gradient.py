@@ -1,0 +1,154 @@
+"""Gradient methods: how one batch becomes the gradient of every layer, and how well it agrees with the model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from labctl.training.measure import BenchNetwork
+from labctl.training.network import Rule, forward, gradient_at, half_square_loss, model_gradient
+
+Floats = NDArray[np.float32]
+MethodName = Literal["optical", "optical_corrected", "in_silico"]
+
+
+@dataclass(frozen=True)
+class StepGradient:
+    """What one batch gave.
+
+    Args:
+        layers: Gradient of every layer's weights, shape (rows, columns).
+        outputs: Network outputs, shape (n, outputs).
+        sums: Sums before each hidden layer as they were sent on, shape (n, hidden); empty for a model.
+        loss: Half-square loss of the batch.
+    """
+
+    layers: list[Floats]
+    outputs: Floats
+    sums: list[Floats]
+    loss: float
+
+
+def optical(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats) -> StepGradient:
+    """Return the gradient from measured activations and measured back-propagated errors, probe as derivative.
+
+    Of the weights before the output: error times activations; before the cell: gain times measured error times input
+    (Guo et al. 2021, eqs. 2, 3, 5). The masks must show `weights` already.
+    """
+    return _measured(network, inputs, targets, corrected=False)
+
+
+def optical_corrected(
+    network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats
+) -> StepGradient:
+    """Return the optical gradient times the exact derivative's factor, from the same measured activations."""
+    return _measured(network, inputs, targets, corrected=True)
+
+
+def _measured(network: BenchNetwork, inputs: Floats, targets: Floats, *, corrected: bool) -> StepGradient:
+    stages = network.bench.file.stages
+    sums = network.read_forward(0, inputs)[stages[0].end.camera]
+    sent = network.sent_sums(1, sums.data)
+    after = network.read_forward(1, sums.data)
+    tap = stages[1].activation_tap
+    activations = after[tap.camera].data if tap else sent
+    outputs = after[stages[1].end.camera].data
+    errors = outputs - targets
+    back = network.read_backward(1, sums.data, errors)
+    hidden = np.where(back.clipped | sums.clipped, np.float32(0), back.data)
+    if corrected:
+        hidden = hidden * network.exact_factor(sent, activations)
+    count = np.float32(len(inputs))
+    gradients = [hidden.T @ inputs / count, errors.T @ activations / count]
+    loss = float(0.5 * (errors**2).sum(axis=1).mean())
+    return StepGradient(gradients, outputs, [sent], loss)
+
+
+def in_silico(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats) -> StepGradient:
+    """Return the exact gradient of the calibrated model at ideal weights; no light is used."""
+    tensors = [torch.from_numpy(weight) for weight in weights]
+    x, t = torch.from_numpy(inputs), torch.from_numpy(targets)
+    _, activations = forward(tensors, x, network.absorption)
+    gradients = model_gradient(tensors, x, t, network.absorption, "exact")
+    loss = float(half_square_loss(activations[-1], t))
+    return StepGradient([gradient.numpy() for gradient in gradients], activations[-1].numpy(), [], loss)
+
+
+Method = Callable[[BenchNetwork, Sequence[Floats], Floats, Floats], StepGradient]
+METHODS: dict[MethodName, Method] = {
+    "optical": optical,
+    "optical_corrected": optical_corrected,
+    "in_silico": in_silico,
+}
+RULES: dict[MethodName, Rule] = {"optical": "approximate", "optical_corrected": "exact", "in_silico": "exact"}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one layer's measured gradient compares with the calibrated model.
+
+    Args:
+        layer: Layer number from 1, in pump order.
+        cosine: Against the model's gradient under the method's own rule.
+        cosine_exact: Against the model's exact gradient.
+        norm_ratio: Measured norm over the model's, own rule.
+        noise_floor: Cosine that the scatter between measurements alone leaves.
+    """
+
+    layer: int
+    cosine: float
+    cosine_exact: float
+    norm_ratio: float
+    noise_floor: float
+
+
+def agreement(
+    network: BenchNetwork,
+    method: MethodName,
+    weights: Sequence[Floats],
+    inputs: Floats,
+    targets: Floats,
+    used: StepGradient,
+    repeats: Sequence[StepGradient],
+) -> list[Agreement]:
+    """Return the agreement of every layer between the gradient that is used and repeats of the same batch.
+
+    The model is evaluated where the bench stood: at the weights the calibrated panels show, the sums that were sent
+    and the output errors that were injected. It is evaluated at the repeats' operating points, whose noise is
+    independent of the gradient used, so that `cosine` with a perfect model falls to `noise_floor` and not beyond:
+    that is the cosine between the gradient used and the mean of the repeats themselves.
+    """
+    shown = network.shown_weights(weights)
+    x = torch.from_numpy(inputs)
+
+    def model(rule: Rule) -> list[Floats]:
+        at = [
+            gradient_at(
+                shown,
+                x,
+                [torch.from_numpy(sums) for sums in repeat.sums],
+                torch.from_numpy(repeat.outputs - targets),
+                network.absorption,
+                rule,
+            )
+            for repeat in repeats
+        ]
+        return [torch.stack(layer).mean(dim=0).numpy() for layer in zip(*at, strict=True)]
+
+    own, exact = model(RULES[method]), model("exact")
+    rows = []
+    for layer, measured in enumerate(used.layers):
+        mean = np.mean([repeat.layers[layer] for repeat in repeats], axis=0)
+        ratio = float(np.linalg.norm(measured)) / max(float(np.linalg.norm(own[layer])), 1e-30)
+        agrees, agrees_exactly = cosine(measured, own[layer]), cosine(measured, exact[layer])
+        rows.append(Agreement(layer + 1, agrees, agrees_exactly, ratio, cosine(measured, mean)))
+    return rows
+
+
+def cosine(one: Floats, other: Floats) -> float:
+    """Return the cosine between two gradients; 0 when one of them is 0."""
+    norms = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
+    return float(np.vdot(one, other)) / norms if norms else 0.0

@@ -1,0 +1,280 @@
+"""The training loop that every training plan shares: epochs of steps, agreement, evaluation, records."""
+
+import math
+from collections.abc import Generator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from labctl.bench import Bench
+from labctl.plan import apply_changes
+from labctl.records import Changes, Record, Summary
+from labctl.training.gradient import METHODS, Floats, MethodName, StepGradient, agreement
+from labctl.training.measure import BenchNetwork
+from labctl.training.network import NetworkShape, accuracy, forward
+from labctl.training.settings import AGREEMENT_REPEATS, TrainSettings
+from labctl.training.tasks import Samples
+
+PAST_LEAK = 0.05
+"""Wrong-way pump over reference field above which error readings suffer visibly (reference-benches section 1)."""
+
+Records = Generator[Record, Changes | None, None]
+
+
+@dataclass
+class Progress:
+    """What a training has reached; the summary is made from it."""
+
+    test_accuracies: list[float] = field(default_factory=list)
+    agreements: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Training:
+    """One training on one bench.
+
+    Args:
+        bench: Open bench.
+        settings: Settings of the plan.
+        method: How a batch becomes a gradient.
+        train: Training samples.
+        test: Test samples.
+        rng: Draws weights and data order.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        settings: TrainSettings,
+        method: MethodName,
+        train: Samples,
+        test: Samples,
+        rng: np.random.Generator,
+    ) -> None:
+        shape = NetworkShape(train.inputs.shape[1], settings.hidden, train.classes)
+        self.network = BenchNetwork(bench, shape, settings.optical_depth, settings.error_exposures)
+        self.settings = settings
+        self.method: MethodName = method
+        self.on_bench = method != "in_silico"
+        self.progress = Progress()
+        self._bench, self._train, self._test, self._rng = bench, train, test, rng
+        draws = [rng.standard_normal(layer) * settings.initial_sd for layer in shape.layers]
+        self._weights = [torch.from_numpy(draw.astype(np.float32)) for draw in draws]
+        self._optimiser = torch.optim.Adam(self._weights, lr=settings.learning_rate)
+        self._counts: dict[str, int] = {}
+
+    @property
+    def weights(self) -> list[Floats]:
+        """Weights of every layer as floats; the panels show the nearest levels."""
+        return [weight.numpy() for weight in self._weights]
+
+    def run(self) -> Generator[Record, Changes | None, Summary]:
+        """Train for all epochs and return the summary."""
+        if self.on_bench:
+            self.network.prepare()
+        yield self._record("setup", {"message": self._opening(), "temperature_c": self.network.temperature_c})
+        for epoch in range(1, self.settings.epochs + 1):
+            yield from self._epoch(epoch)
+        yield self._record("weights", {"hidden": list(self.settings.hidden)}, self._named_weights())
+        return self._summary()
+
+    def _opening(self) -> str:
+        absorption, where = self.network.absorption, "on the bench" if self.on_bench else "in the calibrated model"
+        return (
+            f"{len(self._train)} training and {len(self._test)} test samples; {where}, method {self.method}; "
+            f"cell at {self.network.temperature_c:.1f} degC, optical depth {absorption.depth:.3g}, {absorption.law} law"
+        )
+
+    # ---- one epoch
+
+    def _epoch(self, epoch: int) -> Records:
+        losses: list[float] = []
+        agreements: list[dict[str, Any]] = []
+        for chosen in self._train.shuffled(self.settings.batch_size, self._rng):
+            inputs, targets = self._train.batch(chosen)
+            step = self._counts.get("step", 0)
+            self._set_learning_rate(step)
+            gradient = self._step(inputs, targets)
+            losses.append(gradient.loss)
+            if self.on_bench and step % self.settings.agreement_every == 0:
+                record = self._agreement(epoch, inputs, targets, gradient)
+                agreements += record.values["layers"]
+                yield record
+            yield from self._warnings()
+            self._update(gradient)
+            yield from self._obey((yield self._step_record(epoch, gradient, targets)))
+        yield from self._end_epoch(epoch, losses, agreements)
+
+    def _step(self, inputs: Floats, targets: Floats) -> StepGradient:
+        """Show the weights and take the batch's gradient."""
+        self.network.tally.heading = "training"
+        if self.on_bench:
+            self.network.write_masks(self.weights)
+        return METHODS[self.method](self.network, self.weights, inputs, targets)
+
+    def _update(self, gradient: StepGradient) -> None:
+        for weight, measured in zip(self._weights, gradient.layers, strict=True):
+            weight.grad = torch.from_numpy(measured)
+        self._optimiser.step()
+
+    def _set_learning_rate(self, step: int) -> None:
+        rate = self.settings.learning_rate
+        if self.settings.schedule == "cosine":
+            total = self.settings.epochs * math.ceil(len(self._train) / self.settings.batch_size)
+            rate *= 0.5 * (1 + math.cos(math.pi * step / total))
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+
+    def _agreement(self, epoch: int, inputs: Floats, targets: Floats, first: StepGradient) -> Record:
+        """Measure the same batch again, a few times, and compare with the calibrated model."""
+        network = self.network
+        network.tally.heading = "agreement"
+        repeats = [METHODS[self.method](network, self.weights, inputs, targets) for _ in range(AGREEMENT_REPEATS)]
+        rows = agreement(network, self.method, self.weights, inputs, targets, first, repeats)
+        leak = network.wrong_way_pump(len(self.weights) - 1, first.sums[-1])
+        if leak > PAST_LEAK and self.settings.error_exposures == 2:
+            more = 20 * math.log10(leak / PAST_LEAK)
+            network.warn(
+                f"gradient agreement suffers: pump light sent the wrong way is {leak:.0%} of the reference on the error "
+                f"camera; raise the leak rejection by {more:.0f} dB or more, or take error_exposures=4"
+            )
+        layers = [{"epoch": epoch, **asdict(row)} for row in rows]
+        arrays = {"sums": first.sums[-1], "outputs": first.outputs}
+        arrays |= {f"gradient_{k + 1}": layer for k, layer in enumerate(first.layers)}
+        return self._record("agreement", {"epoch": epoch, "layers": layers, "wrong_way_pump": leak}, arrays)
+
+    def _step_record(self, epoch: int, gradient: StepGradient, targets: Floats) -> Record:
+        tally = self.network.tally
+        right = gradient.outputs.argmax(axis=1) == targets.argmax(axis=1)
+        values = {"epoch": epoch, "loss": gradient.loss, "accuracy": float(right.mean())}
+        if self.on_bench:
+            values |= {
+                "exposures": sum(tally.exposures.values()),
+                "reference_rad": self.network.reference_rad,
+                "phase_error_rad": self.network.phase_error_rad,
+                "clipped_modes": tally.clipped_modes,
+                "clipped_weights": tally.clipped_weights,
+            }
+        return self._record("step", values)
+
+    def _warnings(self) -> Records:
+        while self.network.warnings:
+            yield self._record("warning", {"message": self.network.warnings.pop(0)})
+
+    def _obey(self, changes: Changes | None) -> Records:
+        if changes is not None:
+            self.settings = apply_changes(self.settings, changes)
+        yield from ()
+
+    def _end_epoch(self, epoch: int, losses: list[float], agreements: list[dict[str, Any]]) -> Records:
+        test_accuracy = self._evaluate()
+        self.progress.test_accuracies.append(test_accuracy)
+        self.progress.agreements += _epoch_means(epoch, agreements)
+        loss = float(np.mean(losses))
+        values = {"epoch": epoch, "loss": loss, "test_accuracy": test_accuracy}
+        yield self._record("epoch", {**values, "gradient_agreement": _epoch_means(epoch, agreements)})
+        yield from self._warnings()
+        yield self._record("checkpoint", {"epoch": epoch}, {**self._named_weights(), **self._optimiser_state()})
+
+    def _evaluate(self) -> float:
+        if not self.on_bench:
+            return model_accuracy(self.network, self.weights, self._test)
+        self.network.write_masks(self.weights)
+        return bench_accuracy(self.network, self._test)
+
+    # ---- records
+
+    def _record(self, kind: str, values: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> Record:
+        index = self._counts.get(kind, 0)
+        self._counts[kind] = index + 1
+        return Record(kind, index, self._bench.clock.now_s(), values, arrays or {})
+
+    def _named_weights(self) -> dict[str, np.ndarray]:
+        return name_weights(self._bench, self.weights)
+
+    def _optimiser_state(self) -> dict[str, np.ndarray]:
+        names = self._named_weights()
+        moments = {}
+        for name, weight in zip(names, self._weights, strict=True):
+            state = self._optimiser.state[weight]
+            moments |= {f"adam.{key}.{name}": np.asarray(value) for key, value in state.items()}
+        return moments
+
+    def _summary(self) -> Summary:
+        tally, accuracies = self.network.tally, self.progress.test_accuracies
+        seconds = self._bench.clock.now_s() if self.on_bench else 0.0
+        result = {
+            "test_accuracy": accuracies[-1],
+            "best_test_accuracy": max(accuracies),
+            "test_accuracies": accuracies,
+            "gradient_agreement": self.progress.agreements,
+            "clipped_modes": tally.clipped_modes,
+            "clipped_weights": tally.clipped_weights,
+            "relocks": tally.relocks,
+            **spent(self.network, seconds),
+        }
+        return {**result, "message": self._closing(result)}
+
+    def _closing(self, result: dict[str, Any]) -> str:
+        score = (
+            f"{result['test_accuracy']:.2%} of {len(self._test)} test digits right after {self.settings.epochs} epochs"
+        )
+        if not self.on_bench:
+            return f"{score}, computed in the calibrated model; no light was used"
+        means = ", ".join(f"{row['cosine']:.3f}" for row in self.progress.agreements[-len(self.weights) :])
+        how = "simulated" if self._bench.simulated else "real"
+        return (
+            f"{score}; activations and back-propagated errors measured in {result['exposures']:,} exposures of the "
+            f"{how} bench ({result['bench_seconds'] / 60:.0f} min of bench time), gradient agreement by layer {means}"
+        )
+
+
+def _epoch_means(epoch: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean agreement of every layer over one epoch."""
+    keys = ("cosine", "cosine_exact", "norm_ratio", "noise_floor")
+    layers = sorted({row["layer"] for row in rows})
+    of = {layer: [row for row in rows if row["layer"] == layer] for layer in layers}
+    return [
+        {"epoch": epoch, "layer": layer, **{key: float(np.mean([row[key] for row in of[layer]])) for key in keys}}
+        for layer in layers
+    ]
+
+
+def spent(network: BenchNetwork, bench_seconds: float) -> dict[str, Any]:
+    """Return what a network's measurements cost, for summaries."""
+    tally = network.tally
+    return {
+        "exposures": sum(tally.exposures.values()),
+        "exposures_by_heading": dict(tally.exposures),
+        "photons": tally.photons,
+        "mask_writes": tally.mask_writes,
+        "bench_seconds": bench_seconds,
+    }
+
+
+def name_weights(bench: Bench, weights: list[Floats]) -> dict[str, np.ndarray]:
+    """Return weights by the panel that shows them."""
+    panels = [stage.multiply.device for stage in bench.file.stages]
+    return {f"weights.{panel}": weight.copy() for panel, weight in zip(panels, weights, strict=True)}
+
+
+def bench_accuracy(network: BenchNetwork, samples: Samples, batch_size: int = 500) -> float:
+    """Return the measured accuracy of what the panels show now."""
+    network.tally.heading = "evaluation"
+    right = 0
+    for part in samples.in_order(batch_size):
+        inputs, targets = samples.batch(part)
+        values = inputs
+        for layer, stage in enumerate(network.bench.file.stages):
+            values = network.read_forward(layer, values)[stage.end.camera].data
+        right += int((values.argmax(axis=1) == targets.argmax(axis=1)).sum())
+    return right / len(samples)
+
+
+def model_accuracy(network: BenchNetwork, weights: list[Floats], samples: Samples) -> float:
+    """Return the accuracy of `weights` in the calibrated model."""
+    inputs, _ = samples.batch(slice(None))
+    tensors = [torch.from_numpy(weight) for weight in weights]
+    _, activations = forward(tensors, torch.from_numpy(inputs), network.absorption)
+    return accuracy(activations[-1], torch.from_numpy(samples.labels))

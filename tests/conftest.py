@@ -1,0 +1,156 @@
+"""What every test needs: no screen, few threads, and the small bench as something that light can be sent through."""
+
+import os
+
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
+os.environ["QT_API"] = "pyside6"
+os.environ["PYQTGRAPH_QT_LIB"] = "PySide6"
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from labctl.acquisition import Shot, measure
+from labctl.bench import Bench, BenchFile, load_bench
+from labctl.devices import Codebook, Pattern, PatternStack
+from labctl.optics.layout import Read, Regenerate, centred_origin
+from labctl.optics.network import Source, build_stages
+from labctl.optics.parameters import believed
+from labctl.optics.sensor import electrons_per_unit
+
+torch.set_num_threads(2)
+
+SMALL_BENCH = Path(__file__).parent / "benches" / "small_cell.yaml"
+CAMERAS = ("camera_z1", "camera_hidden_1", "camera_error_1", "camera_output")
+
+
+class Table:
+    """An open bench, and the codes that write amplitudes on its modulators.
+
+    Args:
+        bench: Open bench whose beam `reference` is the reference.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.file: BenchFile = bench.file
+        self.values = believed(self.file.parameters())
+        bits = {name: entry.settings.bit_depth for name, entry in self.file.devices.items() if entry.kind == "slm"}
+        self.stages = build_stages(self.file, self.values, bits)
+        self.sources: dict[str, Source] = {stage.stage.source.device: stage.source for stage in self.stages}
+        for stage in self.stages:
+            if isinstance(stage.stage.end, Read) and stage.injector:
+                self.sources[stage.stage.end.inject] = stage.injector
+        self.multipliers = {stage.stage.multiply.device: stage.multiplier for stage in self.stages}
+        codes = {name: (source.tiles, source.element.block) for name, source in self.sources.items()}
+        self.codes = {name: Codebook(f"code of {name}", tiles, block) for name, (tiles, block) in codes.items()}
+
+    def stack(self, dmd: str, amplitudes: ArrayLike) -> PatternStack:
+        """Return amplitudes (n, modes) of all modes, pilots included, as patterns; fewer modes leave the rest dark."""
+        source, given = self.sources[dmd], np.atleast_2d(np.asarray(amplitudes, float))
+        every = np.zeros((len(given), source.modes))
+        every[:, : given.shape[1]] = given
+        origin = centred_origin(self.file.settings(dmd).shape, source.element.block, (1, source.modes))
+        return PatternStack(source.indices(every)[:, None, :], self.codes[dmd], origin)
+
+    def sent(self, dmd: str, amplitudes: ArrayLike) -> NDArray[np.float32]:
+        """Return the amplitudes that `stack` really writes: the nearest levels."""
+        return self.sources[dmd].amplitude(self.stack(dmd, amplitudes).indices[:, 0])
+
+    def write(self, panel: str, modulation: ArrayLike) -> NDArray[np.float32]:
+        """Show real modulations (rows, columns) of all modes and return those the believed optics then have."""
+        multiplier = self.multipliers[panel]
+        indices = multiplier.inverse(np.broadcast_to(np.asarray(modulation, float), multiplier.shape))
+        origin = centred_origin(self.file.settings(panel).shape, multiplier.block, multiplier.shape)
+        self.bench.slm(panel).show(Pattern(indices, Codebook("blazed", multiplier.tiles, multiplier.block), origin))
+        return multiplier.modulation(indices).real.numpy() * np.float32(multiplier.amplitude)
+
+    def counts(
+        self,
+        camera: str,
+        beams: Sequence[str],
+        stacks: Mapping[str, PatternStack],
+        phases_rad: Mapping[str, float] | None = None,
+    ) -> NDArray[np.float64]:
+        """Return counts (n, modes) of one camera, shot k showing frame k of every stack."""
+        shots = [
+            Shot((camera,), frozenset(beams), dict.fromkeys(stacks, k), phases_rad or {})
+            for k in range(min(map(len, stacks.values())))
+        ]
+        return measure(self.bench, stacks, shots).frames[camera].counts[:, 0].astype(float)
+
+    def fields(self, camera: str, beams: Sequence[str], stacks: Mapping[str, PatternStack]) -> NDArray[np.complex128]:
+        """Return the complex fields (n, modes) at a camera in units of the saturation field, by four phase steps."""
+        lit = ["reference", *beams]
+        steps = [self.counts(camera, lit, stacks, {"reference": k * math.pi / 2}) for k in range(4)]
+        settings = self.file.settings(camera)
+        reference = self.file.reference.electrons.value
+        scale = 4 * math.sqrt(reference * self.electrons_per_unit(camera)) / (settings.full_well / 2**settings.bit_depth)
+        return ((steps[0] - steps[2]) + 1j * (steps[1] - steps[3])) / scale
+
+    def electrons_per_unit(self, camera: str) -> float:
+        """Return the believed electrons per unit field squared and exposure."""
+        stage = next(stage for stage in self.file.stages if camera in stage.cameras)
+        port = stage.cameras[camera]
+        prefix = port.device if isinstance(port, Regenerate) else camera
+        settings = self.file.settings(camera)
+        return electrons_per_unit(
+            self.file.unit_power_w,
+            self.values[f"{prefix}.fraction"],
+            settings.quantum_efficiency,
+            settings.exposure_s,
+            self.file.laser.photon_energy_j,
+        )
+
+
+class OpenTable(Protocol):
+    """Opens a simulated bench for the time of one test."""
+
+    def __call__(self, overrides: Mapping[str, Any] | None = None, *, bench: str | Path = ..., **options: Any) -> Table:
+        """Return the open bench.
+
+        Args:
+            overrides: Values by dotted path into the bench file.
+            bench: Shipped name or path; the small bench by default.
+            options: Passed to `Bench`.
+        """
+        ...
+
+
+@pytest.fixture
+def small_bench_file() -> Path:
+    """Path of the small vapour-cell bench."""
+    return SMALL_BENCH
+
+
+@pytest.fixture
+def open_table() -> Iterator[OpenTable]:
+    with ExitStack() as benches:
+
+        def open_one(
+            overrides: Mapping[str, Any] | None = None, *, bench: str | Path = SMALL_BENCH, **options: Any
+        ) -> Table:
+            options.setdefault("simulate", True)
+            return Table(benches.enter_context(Bench(load_bench(bench, overrides), **options)))
+
+        yield open_one
+
+
+@pytest.fixture
+def quiet() -> dict[str, Any]:
+    """Overrides for a bench that is what its file says: no noise, no imperfections, counts too fine to matter."""
+    fine = {f"devices.{camera}.settings.bit_depth": 16 for camera in CAMERAS}
+    return {"simulation.noise_scale": 0, "simulation.imperfections": False, **fine}
+
+
+@pytest.fixture
+def ideal(open_table: OpenTable, quiet: dict[str, Any]) -> Table:
+    """The open small bench without noise and imperfections."""
+    return open_table(quiet)
