@@ -138,7 +138,8 @@ class Disturbance:
             turn = self._truth.modes(f"{camera}.ghost", (1,))
             return math.sqrt(self._terms["ghost"]) * np.exp(2j * np.pi * turn)
 
-        return fields + self._keep(f"{camera}.ghost", draw) * torch.roll(fields, 1, dims=1)
+        beside = torch.nn.functional.pad(fields[:, :-1], (1, 0))  # displaced by one mode, nothing wraps around
+        return fields + self._keep(f"{camera}.ghost", draw) * beside
 
     def pixel_response(self, camera: str, modes: int, pixels: int) -> Tensor:
         """Return the relative response of every mode, pixel errors averaged over its pixels, shape (modes,)."""

@@ -50,17 +50,19 @@ class Truth:
     def aberration(self, name: str, shape: tuple[int, int], used: tuple[float, float]) -> np.ndarray:
         """Return a smooth wavefront over a panel's weights in waves, rms 1 over the whole panel.
 
+        Cosines of up to four half periods in both directions; they have no piston and, unlike polynomials, are not
+        steeper at the edges than elsewhere.
+
         Args:
             name: Name of the draw.
             shape: Weights (rows, columns).
             used: Share of the panel's height and width that they cover, centred.
         """
-        y, x = (np.linspace(-part, part, count) for count, part in zip(shape, used, strict=True))
-        legendre = [np.polynomial.legendre.Legendre.basis(order) for order in range(5)]
+        y, x = (0.5 + part * np.linspace(-0.5, 0.5, count) for count, part in zip(shape, used, strict=True))
         draws = self.modes(name, (5, 5))
-        orders = [(i, j) for i in range(5) for j in range(5) if 0 < i + j <= 4]  # no piston
-        variance = sum(draws[i, j] ** 2 / ((2 * i + 1) * (2 * j + 1)) for i, j in orders)
-        surface = sum(draws[i, j] * np.outer(legendre[i](y), legendre[j](x)) for i, j in orders)
+        orders = [(i, j) for i in range(5) for j in range(5) if 0 < i + j <= 4]
+        variance = sum(draws[i, j] ** 2 / ((1 + (i > 0)) * (1 + (j > 0))) for i, j in orders)
+        surface = sum(draws[i, j] * np.outer(np.cos(np.pi * i * y), np.cos(np.pi * j * x)) for i, j in orders)
         return np.asarray(surface) / np.sqrt(variance)
 
 

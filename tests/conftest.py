@@ -6,9 +6,11 @@ os.environ["QT_QPA_PLATFORM"] = "offscreen"
 os.environ["QT_API"] = "pyside6"
 os.environ["PYQTGRAPH_QT_LIB"] = "PySide6"
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +23,7 @@ from labctl.acquisition import Shot, measure
 from labctl.bench import Bench, BenchFile, load_bench
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.optics.layout import Read, Regenerate, centred_origin
-from labctl.optics.network import Source, build_stages
+from labctl.optics.network import Source, StageOptics, build_stages
 from labctl.optics.parameters import believed
 from labctl.optics.sensor import electrons_per_unit
 
@@ -31,19 +33,27 @@ SMALL_BENCH = Path(__file__).parent / "benches" / "small_cell.yaml"
 CAMERAS = ("camera_z1", "camera_hidden_1", "camera_error_1", "camera_output")
 
 
+@cache
+def _believed(bench: str, overrides: str) -> tuple[BenchFile, tuple[StageOptics, ...]]:
+    """Return a bench file and the optics it believes in; both are only read, so that tests may share them."""
+    file = load_bench(bench, json.loads(overrides))
+    bits = {name: entry.settings.bit_depth for name, entry in file.devices.items() if entry.kind == "slm"}
+    return file, build_stages(file, believed(file.parameters()), bits)
+
+
 class Table:
     """An open bench, and the codes that write amplitudes on its modulators.
 
     Args:
         bench: Open bench whose beam `reference` is the reference.
+        stages: What its file believes of its optics.
     """
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, stages: Sequence[StageOptics]) -> None:
         self.bench = bench
         self.file: BenchFile = bench.file
         self.values = believed(self.file.parameters())
-        bits = {name: entry.settings.bit_depth for name, entry in self.file.devices.items() if entry.kind == "slm"}
-        self.stages = build_stages(self.file, self.values, bits)
+        self.stages = stages
         self.sources: dict[str, Source] = {stage.stage.source.device: stage.source for stage in self.stages}
         for stage in self.stages:
             if isinstance(stage.stage.end, Read) and stage.injector:
@@ -91,9 +101,9 @@ class Table:
         lit = ["reference", *beams]
         steps = [self.counts(camera, lit, stacks, {"reference": k * math.pi / 2}) for k in range(4)]
         settings = self.file.settings(camera)
-        reference = self.file.reference.electrons.value
-        scale = 4 * math.sqrt(reference * self.electrons_per_unit(camera)) / (settings.full_well / 2**settings.bit_depth)
-        return ((steps[0] - steps[2]) + 1j * (steps[1] - steps[3])) / scale
+        electrons_per_count = settings.full_well / 2**settings.bit_depth
+        swing = 4 * math.sqrt(self.file.reference.electrons.value * self.electrons_per_unit(camera))
+        return ((steps[0] - steps[2]) + 1j * (steps[1] - steps[3])) * electrons_per_count / swing
 
     def electrons_per_unit(self, camera: str) -> float:
         """Return the believed electrons per unit field squared and exposure."""
@@ -137,8 +147,8 @@ def open_table() -> Iterator[OpenTable]:
         def open_one(
             overrides: Mapping[str, Any] | None = None, *, bench: str | Path = SMALL_BENCH, **options: Any
         ) -> Table:
-            options.setdefault("simulate", True)
-            return Table(benches.enter_context(Bench(load_bench(bench, overrides), **options)))
+            file, stages = _believed(str(bench), json.dumps(overrides or {}))
+            return Table(benches.enter_context(Bench(file, **{"simulate": True, **options})), stages)
 
         yield open_one
 

@@ -88,7 +88,9 @@ class SlitMultiplier:
         """Set the matrix from the modulation (rows, columns) of every block; `field` is taken over."""
         if self._shift:
             # a column lit off-centre reads a share of its neighbour's weight
-            neighbour = torch.roll(field, -1 if self._shift > 0 else 1, dims=1)
+            right = self._shift > 0
+            kept, border = (field[:, 1:], (0, 1)) if right else (field[:, :-1], (1, 0))
+            neighbour = torch.nn.functional.pad(kept, border)
             field = torch.lerp(field, neighbour, torch.tensor(abs(self._shift), dtype=field.dtype))
         if self.distortion is not None:
             field *= self.distortion

@@ -23,12 +23,14 @@ class StepGradient:
         layers: Gradient of every layer's weights, shape (rows, columns).
         outputs: Network outputs, shape (n, outputs).
         sums: Sums before each hidden layer as they were sent on, shape (n, hidden); empty for a model.
+        read: Where each hidden mode was within full scale, shape (n, hidden); elsewhere its error counts as 0.
         loss: Half-square loss of the batch.
     """
 
     layers: list[Floats]
     outputs: Floats
     sums: list[Floats]
+    read: list[NDArray[np.bool_]]
     loss: float
 
 
@@ -58,13 +60,14 @@ def _measured(network: BenchNetwork, inputs: Floats, targets: Floats, *, correct
     outputs = after[stages[1].end.camera].data
     errors = outputs - targets
     back = network.read_backward(1, sums.data, errors)
-    hidden = np.where(back.clipped | sums.clipped, np.float32(0), back.data)
+    read = ~(back.clipped | sums.clipped)
+    hidden = back.data * read
     if corrected:
         hidden = hidden * network.exact_factor(sent, activations)
     count = np.float32(len(inputs))
     gradients = [hidden.T @ inputs / count, errors.T @ activations / count]
     loss = float(0.5 * (errors**2).sum(axis=1).mean())
-    return StepGradient(gradients, outputs, [sent], loss)
+    return StepGradient(gradients, outputs, [sent], [read], loss)
 
 
 def in_silico(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats) -> StepGradient:
@@ -74,7 +77,7 @@ def in_silico(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, 
     _, activations = forward(tensors, x, network.absorption)
     gradients = model_gradient(tensors, x, t, network.absorption, "exact")
     loss = float(half_square_loss(activations[-1], t))
-    return StepGradient([gradient.numpy() for gradient in gradients], activations[-1].numpy(), [], loss)
+    return StepGradient([gradient.numpy() for gradient in gradients], activations[-1].numpy(), [], [], loss)
 
 
 Method = Callable[[BenchNetwork, Sequence[Floats], Floats, Floats], StepGradient]
@@ -116,29 +119,13 @@ def agreement(
 ) -> list[Agreement]:
     """Return the agreement of every layer between the gradient that is used and repeats of the same batch.
 
-    The model is evaluated where the bench stood: at the weights the calibrated panels show, the sums that were sent
-    and the output errors that were injected. It is evaluated at the repeats' operating points, whose noise is
-    independent of the gradient used, so that `cosine` with a perfect model falls to `noise_floor` and not beyond:
-    that is the cosine between the gradient used and the mean of the repeats themselves.
+    The model is evaluated where the bench stood: at the weights the calibrated panels show, the sums that were sent,
+    the output errors that were injected, and without the modes that were clipped. It is evaluated at the repeats'
+    operating points, whose noise is independent of the gradient used, so that `cosine` with a perfect model falls to
+    `noise_floor` and not beyond: that is the cosine between the gradient used and the mean of the repeats themselves.
     """
-    shown = network.shown_weights(weights)
-    x = torch.from_numpy(inputs)
-
-    def model(rule: Rule) -> list[Floats]:
-        at = [
-            gradient_at(
-                shown,
-                x,
-                [torch.from_numpy(sums) for sums in repeat.sums],
-                torch.from_numpy(repeat.outputs - targets),
-                network.absorption,
-                rule,
-            )
-            for repeat in repeats
-        ]
-        return [torch.stack(layer).mean(dim=0).numpy() for layer in zip(*at, strict=True)]
-
-    own, exact = model(RULES[method]), model("exact")
+    own = _model_mean(network, weights, inputs, targets, repeats, RULES[method])
+    exact = _model_mean(network, weights, inputs, targets, repeats, "exact")
     rows = []
     for layer, measured in enumerate(used.layers):
         mean = np.mean([repeat.layers[layer] for repeat in repeats], axis=0)
@@ -146,6 +133,24 @@ def agreement(
         agrees, agrees_exactly = cosine(measured, own[layer]), cosine(measured, exact[layer])
         rows.append(Agreement(layer + 1, agrees, agrees_exactly, ratio, cosine(measured, mean)))
     return rows
+
+
+def _model_mean(
+    network: BenchNetwork,
+    weights: Sequence[Floats],
+    inputs: Floats,
+    targets: Floats,
+    steps: Sequence[StepGradient],
+    rule: Rule,
+) -> list[Floats]:
+    """Return the model's gradient of every layer, averaged over the operating points of `steps`."""
+    shown, x = network.shown_weights(weights), torch.from_numpy(inputs)
+    at = []
+    for step in steps:
+        sums = [torch.from_numpy(one) for one in step.sums]
+        read = [torch.from_numpy(one) for one in step.read]
+        at.append(gradient_at(shown, x, sums, torch.from_numpy(step.outputs - targets), network.absorption, rule, read))
+    return [torch.stack(layer).mean(dim=0).numpy() for layer in zip(*at, strict=True)]
 
 
 def cosine(one: Floats, other: Floats) -> float:

@@ -110,6 +110,7 @@ def gradient_at(
     errors: Tensor,
     absorption: Absorption,
     rule: Rule,
+    read: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
     """Return the gradient by eqs. 2 and 3 of Guo et al. 2021 at a given operating point.
 
@@ -120,13 +121,14 @@ def gradient_at(
         errors: Output minus target, shape (n, outputs).
         absorption: The cell.
         rule: Probe transmission alone, or the exact derivative.
+        read: Where each hidden layer's error counts, shape (n, hidden); everywhere by default.
     """
     activations = [inputs, *(absorption.activate(one) for one in sums)]
     error = errors / len(inputs)
     gradients = [error.T @ activations[-1]]
     for layer in range(len(sums) - 1, -1, -1):
         slope = absorption.slope(sums[layer], activations[layer + 1], rule)
-        error = (error @ weights[layer + 1]) * slope
+        error = (error @ weights[layer + 1]) * (slope if read is None else slope * read[layer])
         gradients.insert(0, error.T @ activations[layer])
     return gradients
 

@@ -1,0 +1,202 @@
+"""The commands of `labctl`."""
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+import labctl
+from labctl.cli import Answer, LabCommand, LabGroup, parse_assignments, show, simulated_names
+from labctl.cli.progress import Interruptions, progress_on
+from labctl.documents import read_bench_document, shipped_benches
+from labctl.plan import Plan, Settings, find_plans, load_plan, parse_settings
+from labctl.recorder import Recorder
+from labctl.records import Budget
+from labctl.runner import Runner
+
+if TYPE_CHECKING:  # loads torch; the commands that need it import it themselves
+    from labctl.bench import Bench
+
+# ---- options
+
+
+def _set_level(verbose: bool) -> None:
+    if verbose:
+        logging.getLogger().setLevel(logging.INFO)
+
+
+Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, to stderr.", callback=_set_level)]
+Simulate = Annotated[
+    str | None,
+    typer.Option(metavar="[NAMES]", help="Twins for all devices, or for those named: stage,cell.", show_default=False),
+]
+app = typer.Typer(cls=LabGroup, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=False)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"labctl {labctl.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def labctl_options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", callback=_show_version)] = False,
+) -> None:
+    """Run an optics bench, and train the optical network on it in situ."""
+
+
+# ---- list and check
+
+
+class Listed(StrEnum):
+    """What `labctl list` knows."""
+
+    BENCHES = "benches"
+    PLANS = "plans"
+    DRIVERS = "drivers"
+    TABLES = "tables"
+
+
+def _listing(what: Listed) -> list[tuple[str, str]]:
+    """Return names and what they stand for; nothing is imported, so this is quick."""
+    if what is Listed.BENCHES:
+        return [(name, str(read_bench_document(name).data.get("description", ""))) for name in shipped_benches()]
+    if what is Listed.PLANS:
+        return [(name, entry.value) for name, entry in find_plans().items()]
+    return sorted((entry.name, entry.value) for entry in entry_points(group=f"labctl.{what}"))
+
+
+@app.command("list", cls=LabCommand)
+def list_names(
+    ctx: typer.Context,
+    what: Annotated[Listed | None, typer.Argument(help="All of them by default.", show_default=False)] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the benches, plans, drivers and tables that are installed."""
+    for kind in [what] if what else list(Listed):
+        rows = _listing(kind)
+        ctx.obj.values[kind.value] = [{"name": name, "description": about} for name, about in rows]
+        if not as_json:
+            show.console().print(show.table(kind, ("name", "description"), rows) if rows else f"{kind}: none")
+
+
+@app.command(cls=LabCommand)
+def check(
+    ctx: typer.Context,
+    bench: Annotated[str, typer.Argument(metavar="BENCH", help="Shipped name or path of a bench file.")],
+    simulate: Simulate = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compare what a bench needs with what it has; with --simulate, open it and show its devices."""
+    from labctl.bench import Bench, load_bench, power_table, require_able
+
+    names, file, out = simulated_names(simulate), load_bench(bench), show.console()
+    rows = power_table(file)
+    ctx.obj.values |= {"bench": file.name, "planes": [asdict(row) for row in rows]}
+    if not as_json:
+        out.print(show.power_rows(file.name, rows))
+    require_able(file)
+    if names is not False:
+        with Bench(file, names) as table:
+            ctx.obj.values |= {"simulated": _simulated(table), "devices": table.state()}
+            if not as_json:
+                out.print(show.device_states(table))
+
+
+def _simulated(bench: "Bench") -> bool | list[str]:
+    if bench.simulated in (frozenset(), frozenset(bench.file.devices)):
+        return bool(bench.simulated)
+    return [name for name in bench.file.devices if name in bench.simulated]
+
+
+# ---- run
+
+
+@dataclass(frozen=True)
+class _Order:
+    plan: Plan[Any]
+    settings: Settings
+    bench: "Bench"
+    budget: Budget
+    out: Path
+
+    def names(self) -> dict[str, Any]:
+        bench = self.bench
+        seeds = {"seed": bench.seed, "truth_seed": bench.truth_seed}
+        return {"plan": self.plan.name, "bench": bench.file.name, "simulated": _simulated(bench), **seeds}
+
+    def header(self) -> dict[str, Any]:
+        """Return what run.yaml holds of this run, in SI under full field names."""
+        bench = self.bench
+        resolved = {"settings": self.settings.model_dump(), "bench_file": bench.file.model_dump()}
+        names = [name for name in bench.file.devices if name in bench.simulated]
+        return {**self.names(), "simulated": names, **resolved, "device_states": bench.state()}
+
+
+@app.command(cls=LabCommand)
+def run(
+    ctx: typer.Context,
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="Name of a plan, or file.py:function.")],
+    bench: Annotated[str, typer.Option(metavar="BENCH", help="Shipped name or path of a bench file.")],
+    simulate: Simulate = None,
+    seed: Annotated[int, typer.Option(min=0, help="Drives weights, data order and measurement noise.")] = 0,
+    truth_seed: Annotated[int | None, typer.Option(min=0, help="Draws the twins' truth.", show_default=False)] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, or bench.PATH; repeatable.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would cost, and stop.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a plan on a bench."""
+    from labctl.bench import Bench, load_bench, require_able
+
+    given, overrides = parse_assignments(assignments or ())
+    names, chosen, file = simulated_names(simulate), load_plan(plan), load_bench(bench, overrides)
+    settings = parse_settings(chosen, given)
+    require_able(file)
+    table = Bench(file, names, seed=seed, truth_seed=truth_seed)
+    order = _Order(chosen, settings, table, chosen.budget(table, settings), out)
+    ctx.obj.values |= order.names()
+    if not dry_run:
+        _carry_out(order, ctx.obj)
+        return
+    ctx.obj.values["budget"] = {**asdict(order.budget), "total_exposures": order.budget.total_exposures}
+    if not as_json:
+        show.console().print(show.budget_rows(chosen.name, order.budget))
+
+
+def _carry_out(order: _Order, answer: Answer) -> None:
+    began_s, signals, console = time.monotonic(), Interruptions(), show.console(stderr=answer.as_json)
+    with signals.handled(), order.bench as bench:
+        keep = dict(order.settings).get("keep", "summary")
+        recorder = Recorder(order.out, order.plan.name, order.header(), keep)
+        answer.values["run"] = str(recorder.folder)
+        rng = np.random.default_rng(bench.seed)
+        with progress_on(console, order.budget.steps) as progress:
+            runner = Runner(order.plan, bench, order.settings, rng, [recorder, progress])
+            signals.runner = runner
+            outcome = runner.run()
+        answer.end(outcome.status, outcome.error)
+        wall_s = time.monotonic() - began_s
+        own = {**answer.values, "dark_after_s": outcome.darkness_s, "wall_seconds": wall_s}
+        answer.values |= {**outcome.summary, **own}
+        recorder.finish(outcome.status, outcome.summary, outcome.error)
+    if message := outcome.summary.get("message"):
+        console.print(message, soft_wrap=True)
+    console.print(f"{outcome.status} after {show.duration(wall_s)}; run: {recorder.folder}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,648 @@
+"""What every device of a kind promises, driver or twin alike.
+
+A test class derives from the contract of its kind and supplies `device`: built, on its own clock, not open. What a
+contract cannot know of a device (a pattern it can show, a move it may make) it takes from the device's settings.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from labctl.devices import (
+    DMD,
+    SLM,
+    Beam,
+    Camera,
+    Codebook,
+    Device,
+    Pattern,
+    PatternStack,
+    PowerMeter,
+    Sequence,
+    Stage,
+    VapourCell,
+    identity_codebook,
+)
+from labctl.errors import DeviceError, DeviceTimeout, FrameLost, LimitError, StateError
+
+NOT_A_NUMBER = float("nan")
+
+Uses = dict[str, Callable[[Any], object]]
+
+
+@contextmanager
+def hardware_untouched(device: Device) -> Iterator[None]:
+    """Fail when anything inside the block reaches the hardware, and compare its state before and after."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError(f"{device.name}: the hardware was reached")
+
+    before = device.state() if device.is_open else None
+    with pytest.MonkeyPatch.context() as patch:
+        for hook in (name for name in dir(device) if name.startswith("_do_")):
+            patch.setattr(device, hook, refuse)
+        yield
+    assert device.is_open == (before is not None)
+    if before is not None:
+        assert device.state() == before
+
+
+@contextmanager
+def refused(device: Device, error: type[DeviceError], *mentions: str | float) -> Iterator[None]:
+    """Expect `error` before hardware is reached, naming the device and, numbers to six digits, all `mentions`."""
+    with hardware_untouched(device), pytest.raises(error) as raised:
+        yield
+    message = str(raised.value)
+    assert raised.value.device == device.name
+    assert message.startswith(f"{device.name}: ")
+    for mention in mentions:
+        word = mention if isinstance(mention, str) else f"{mention:g}"
+        assert re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", message), f"'{word}' is missing in: {message}"
+
+
+def beyond(low: float, high: float) -> list[float]:
+    """Return values that lie outside `low` to `high`, however close or absurd."""
+    step = 1e-3 * max(abs(low), abs(high), 1e-9)
+    return [low - step, high + step, -np.inf, np.inf, NOT_A_NUMBER]
+
+
+class DeviceContract:
+    """What holds for every device."""
+
+    USES: ClassVar[Uses] = {}
+    """Calls that a closed device must refuse, by name."""
+
+    @pytest.fixture
+    def opened(self, device: Device) -> Iterator[Device]:
+        with device:
+            yield device
+
+    def test_it_opens_once(self, device):
+        assert not device.is_open
+        device.open()
+        assert device.is_open
+        with pytest.raises(StateError, match=re.escape(device.name)):
+            device.open()
+        assert device.is_open
+        device.close()
+
+    def test_closing_twice_is_fine_and_it_opens_again(self, device):
+        for _ in range(2):
+            device.open()
+            device.close()
+            device.close()
+            assert not device.is_open
+
+    def test_it_closes_when_its_block_fails(self, device):
+        with pytest.raises(ZeroDivisionError), device:
+            raise ZeroDivisionError
+        assert not device.is_open
+
+    def test_closed_it_refuses_every_use(self, device):
+        for use in (lambda one: one.state(), *self.USES.values()):
+            with refused(device, StateError, "closed"):
+                use(device)
+
+    def test_closed_it_is_left_alone_when_the_bench_is_made_safe(self, device):
+        with hardware_untouched(device):
+            device.make_safe()
+
+    def test_its_state_is_plain_data(self, opened):
+        state = opened.state()
+        assert isinstance(state, dict)
+        assert json.loads(json.dumps(state, allow_nan=False)) == state
+
+    def test_made_safe_it_stays_open(self, opened):
+        opened.make_safe()
+        opened.make_safe()
+        assert opened.is_open
+
+    def test_its_kind_is_a_word_of_the_bench_file(self, device):
+        assert device.kind in {"slm", "dmd", "camera", "stage", "beam", "cell", "power_meter"}
+
+
+def _patterns_that_do_not_fit(shape: tuple[int, int], bit_depth: int) -> dict[str, Pattern]:
+    plain = identity_codebook(bit_depth)
+    rows, cols = shape
+    full = np.zeros(shape, np.uint16)
+    two = Codebook("pairs of pixels", plain.tiles, (1, 2))
+    return {
+        "one row too many": Pattern(np.zeros((rows + 1, cols), np.uint16), plain),
+        "one column too many": Pattern(np.zeros((rows, cols + 1), np.uint16), plain),
+        "pushed out below": Pattern(full, plain, (1, 0)),
+        "pushed out right": Pattern(full, plain, (0, 1)),
+        "begins above": Pattern(full[:1, :1], plain, (-1, 0)),
+        "begins left": Pattern(full[:1, :1], plain, (0, -1)),
+        "blocks too wide": Pattern(np.zeros((1, cols // 2 + 1), np.uint16), two),
+        "unknown index": Pattern(np.full((1, 1), len(plain), np.uint16), plain),
+        "level too high": Pattern(full[:1, :1], identity_codebook(bit_depth + 1)),
+        "not uint16": Pattern(full.astype(np.int32), plain),  # type: ignore[arg-type]
+        "not a grid": Pattern(full[0], plain),
+        "a stack": Pattern(full[None], plain),
+        "nothing": Pattern(full[:0], plain),
+    }
+
+
+def plain_pattern(device: SLM | DMD, level: int = 1) -> Pattern:
+    """Return a pattern of one pixel that every panel can show."""
+    return Pattern(np.full((1, 1), level, np.uint16), identity_codebook(device.bit_depth))
+
+
+class SLMContract(DeviceContract):
+    """What holds for every phase panel."""
+
+    USES: ClassVar[Uses] = {"show": lambda slm: slm.show(plain_pattern(slm))}
+
+    def test_it_is_as_declared(self, device: SLM):
+        declared = device.settings
+        assert (device.shape, device.pitch_m, device.bit_depth) == (
+            declared.shape,
+            declared.pitch_m,
+            declared.bit_depth,
+        )
+
+    def test_showing_returns_when_the_panel_has_settled(self, opened: SLM):
+        start = opened.clock.now_s()
+        opened.show(plain_pattern(opened))
+        assert opened.clock.now_s() - start >= opened.latency_s + opened.settle_s - 1e-9
+
+    def test_it_shows_its_corners_and_its_highest_level(self, opened: SLM):
+        top = 2**opened.bit_depth - 1
+        last = (opened.shape[0] - 1, opened.shape[1] - 1)
+        opened.show(Pattern(np.full((1, 1), top, np.uint16), identity_codebook(opened.bit_depth), last))
+
+    def test_a_pattern_that_does_not_fit_is_refused(self, opened: SLM):
+        for pattern in _patterns_that_do_not_fit(opened.shape, opened.bit_depth).values():
+            with refused(opened, LimitError):
+                opened.show(pattern)
+
+    def test_a_refusal_says_what_was_asked_and_what_is_allowed(self, opened: SLM):
+        patterns = _patterns_that_do_not_fit(opened.shape, opened.bit_depth)
+        with refused(opened, LimitError, opened.shape[0] + 1, str(opened.shape)):
+            opened.show(patterns["pushed out below"])
+        with refused(opened, LimitError, 2**opened.bit_depth, 2**opened.bit_depth - 1):
+            opened.show(patterns["unknown index"])
+
+
+class DMDContract(DeviceContract):
+    """What holds for every micromirror device."""
+
+    USES: ClassVar[Uses] = {
+        "load": lambda dmd: dmd.load(stack_of(dmd, 1)),
+        "set_timing": lambda dmd: dmd.set_timing(dmd.settings.min_picture_s),
+        "set_trigger": lambda dmd: dmd.set_trigger("internal"),
+        "play": lambda dmd: dmd.play(Sequence(1, 1)),
+        "halt": lambda dmd: dmd.halt(),
+        "free": lambda dmd: dmd.free(Sequence(1, 1)),
+        "show": lambda dmd: dmd.show(plain_pattern(dmd)),
+    }
+
+    def test_it_is_as_declared(self, device: DMD):
+        assert (device.shape, device.pitch_m) == (device.settings.shape, device.settings.pitch_m)
+        assert device.bit_depth == 1
+
+    def test_a_pattern_that_does_not_fit_is_refused(self, opened: DMD):
+        for pattern in _patterns_that_do_not_fit(opened.shape, 1).values():
+            with refused(opened, LimitError):
+                opened.show(pattern)
+            with refused(opened, LimitError):
+                opened.load(PatternStack(pattern.indices[None], pattern.codebook, pattern.origin))
+
+    def test_an_empty_stack_is_refused(self, opened: DMD):
+        with refused(opened, LimitError):
+            opened.load(stack_of(opened, 0))
+
+    def test_each_sequence_has_a_handle_of_its_own(self, opened: DMD):
+        handles = [opened.load(stack_of(opened, n)) for n in (1, 3, 2)]
+        assert len({handle.id for handle in handles}) == 3
+        assert [handle.frames for handle in handles] == [1, 3, 2]
+        for handle in handles:
+            opened.free(handle)
+
+    def test_memory_has_an_end(self, opened: DMD, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(opened, "settings", opened.settings.model_copy(update={"max_frames": 5}))
+        first = opened.load(stack_of(opened, 3))
+        with refused(opened, LimitError, 3, 5):
+            opened.load(stack_of(opened, 3))
+        second = opened.load(stack_of(opened, 2))
+        opened.free(first)
+        opened.free(opened.load(stack_of(opened, 3)))
+        opened.free(second)
+
+    def test_a_freed_sequence_is_gone(self, opened: DMD):
+        sequence = opened.load(stack_of(opened, 2))
+        opened.free(sequence)
+        with refused(opened, StateError, sequence.id):
+            opened.play(sequence)
+        with refused(opened, StateError, sequence.id):
+            opened.free(sequence)
+
+    def test_closing_forgets_all_sequences_for_good(self, device: DMD):
+        with device:
+            old = device.load(stack_of(device, 1))
+        with device:
+            new = device.load(stack_of(device, 1))
+            assert new.id != old.id
+            with refused(device, StateError):
+                device.play(old)
+
+    def test_it_plays_frames_in_any_order(self, opened: DMD):
+        sequence = opened.load(stack_of(opened, 3))
+        opened.set_trigger("internal")
+        for order in (None, np.array([2]), np.array([0, 0, 2, 1, 1, 0])):
+            opened.play(sequence, order)
+
+    @pytest.mark.parametrize("order", [[3], [-1], [0, 1, 3], [], [[0, 1]]])
+    def test_an_order_beyond_the_sequence_is_refused(self, opened: DMD, order: list):
+        sequence = opened.load(stack_of(opened, 3))
+        with refused(opened, LimitError, 2):
+            opened.play(sequence, np.array(order, int))
+
+    @pytest.mark.xfail(reason="DMD.play lets any dtype through")
+    @pytest.mark.parametrize("order", [[0.5], [NOT_A_NUMBER], [True, False, True]])
+    def test_an_order_of_anything_but_whole_numbers_is_refused(self, opened: DMD, order: list):
+        sequence = opened.load(stack_of(opened, 3))
+        with refused(opened, LimitError, 2):
+            opened.play(sequence, np.array(order))
+
+    def test_pictures_shorter_than_the_board_can_are_refused(self, opened: DMD):
+        shortest = opened.settings.min_picture_s
+        for asked in (0.5 * shortest, 0.0, -1.0, np.inf, NOT_A_NUMBER):
+            with refused(opened, LimitError, asked, shortest, "s"):
+                opened.set_timing(asked)
+        opened.set_timing(shortest)
+
+    def test_a_picture_stays_as_long_as_was_set(self, opened: DMD):
+        picture_s = 0.1
+        sequence = opened.load(stack_of(opened, 3))
+        opened.set_trigger("internal")
+        opened.set_timing(picture_s)
+        start = opened.clock.now_s()
+        opened.play(sequence)
+        assert opened.clock.now_s() - start >= 3 * picture_s - 1e-9
+
+    def test_an_unknown_trigger_is_refused(self, opened: DMD):
+        with refused(opened, LimitError, "software", "internal", "external"):
+            opened.set_trigger("software")  # type: ignore[arg-type]
+
+    def test_waiting_for_triggers_it_returns_at_once(self, opened: DMD):
+        sequence = opened.load(stack_of(opened, 2))
+        opened.set_trigger("external")
+        start = opened.clock.now_s()
+        opened.play(sequence)
+        assert opened.clock.now_s() - start < 0.2
+        opened.halt()
+
+    def test_it_can_be_halted_at_any_time(self, opened: DMD):
+        opened.halt()
+        opened.show(plain_pattern(opened))
+        opened.halt()
+        opened.halt()
+
+
+def stack_of(dmd: DMD, frames: int) -> PatternStack:
+    """Return `frames` different patterns that every micromirror device can show."""
+    indices = (np.arange(frames)[:, None, None] >> np.arange(4)[None, None, :] & 1).astype(np.uint16)
+    return PatternStack(indices, identity_codebook(dmd.bit_depth))
+
+
+class CameraContract(DeviceContract):
+    """What holds for every camera."""
+
+    USES: ClassVar[Uses] = {
+        "exposure": lambda camera: camera.exposure_s,
+        "set_exposure": lambda camera: camera.set_exposure(camera.settings.min_exposure_s),
+        "acquire": lambda camera: camera.acquire(1),
+        "arm": lambda camera: camera.arm(1),
+        "collect": lambda camera: camera.collect(),
+        "disarm": lambda camera: camera.disarm(),
+    }
+
+    def test_frames_are_integers_of_the_shape_it_says(self, opened: Camera):
+        for n in (1, 3):
+            frames = opened.acquire(n)
+            assert frames.counts.shape == (n, *opened.shape)
+            assert frames.counts.dtype in (np.uint16, np.uint32)
+            assert frames.ids.shape == frames.times_s.shape == (n,)
+            assert len(frames) == n
+            assert frames.counts.max() <= opened.top_count
+
+    def test_its_words_hold_its_highest_count(self, opened: Camera):
+        assert opened.bit_depth == opened.settings.bit_depth
+        assert opened.top_count >= 2**opened.bit_depth - 1
+        assert opened.top_count <= np.iinfo(opened.acquire(1).counts.dtype).max
+
+    def test_frame_numbers_have_no_gap_from_one_acquisition_to_the_next(self, opened: Camera):
+        ids = np.concatenate([opened.acquire(n).ids for n in (2, 1, 3)])
+        assert np.array_equal(np.diff(ids), np.ones(5))
+
+    def test_every_frame_carries_the_time_it_was_taken(self, opened: Camera):
+        start = opened.clock.now_s()
+        times = np.concatenate([opened.acquire(n).times_s for n in (3, 2)])
+        assert times[0] >= start
+        assert np.all(np.diff(times) >= opened.exposure_s * (1 - 1e-9))
+        assert times[-1] <= opened.clock.now_s()
+
+    def test_frames_take_their_exposures(self, opened: Camera):
+        opened.set_exposure(min(0.01, opened.settings.max_exposure_s))
+        start = opened.clock.now_s()
+        opened.acquire(3)
+        assert opened.clock.now_s() - start >= 3 * opened.exposure_s - 1e-9
+
+    def test_it_reports_the_exposure_that_was_set(self, opened: Camera):
+        limits = opened.settings
+        for exposure_s in (limits.min_exposure_s, limits.max_exposure_s, limits.exposure_s):
+            opened.set_exposure(exposure_s)
+            assert opened.exposure_s == pytest.approx(exposure_s, rel=0.01)
+
+    def test_an_exposure_out_of_range_is_refused(self, opened: Camera):
+        low, high = opened.settings.min_exposure_s, opened.settings.max_exposure_s
+        for asked in beyond(low, high):
+            with refused(opened, LimitError, asked, low, high, "s"):
+                opened.set_exposure(asked)
+
+    @pytest.mark.parametrize("n", [0, -1])
+    def test_at_least_one_frame_must_be_asked_for(self, opened: Camera, n: int):
+        with refused(opened, LimitError, n, 1):
+            opened.arm(n)
+        with refused(opened, LimitError, n, 1):
+            opened.acquire(n)
+        assert len(opened.acquire(1)) == 1
+
+    @pytest.mark.xfail(reason="Camera.arm lets any trigger through")
+    def test_an_unknown_trigger_is_refused(self, opened: Camera):
+        with refused(opened, LimitError, "sometimes", "internal", "external"):
+            opened.arm(1, "sometimes")  # type: ignore[arg-type]
+
+    def test_armed_it_takes_no_other_order(self, opened: Camera):
+        opened.arm(2)
+        with refused(opened, StateError, 2):
+            opened.arm(1)
+        with refused(opened, StateError, 2):
+            opened.acquire(1)
+        opened.disarm()
+
+    def test_not_armed_it_has_nothing_to_collect(self, opened: Camera):
+        with refused(opened, StateError, "not armed"):
+            opened.collect()
+        opened.acquire(1)
+        with refused(opened, StateError, "not armed"):
+            opened.collect()
+
+    def test_disarmed_it_is_as_before(self, opened: Camera):
+        opened.disarm()
+        opened.arm(3)
+        opened.disarm()
+        opened.disarm()
+        assert len(opened.acquire(2)) == 2
+
+    def test_without_triggers_the_frames_are_lost(self, opened: Camera):
+        opened.arm(2, "external")
+        with pytest.raises(FrameLost, match=rf"{re.escape(opened.name)}: .*\b2\b"):
+            opened.collect()
+        assert len(opened.acquire(1)) == 1
+
+    def test_a_frame_less_or_a_number_left_out_is_an_error(self, opened: Camera, monkeypatch: pytest.MonkeyPatch):
+        good = opened.acquire(3)
+        gap = type(good)(good.counts, np.array([0, 1, 3]), good.times_s)
+        double = type(good)(good.counts, np.array([0, 1, 1]), good.times_s)
+        less = type(good)(good.counts[:2], good.ids[:2], good.times_s[:2])
+        for bad in (gap, double, less):
+            monkeypatch.setattr(opened, "_do_collect", lambda bad=bad: bad)
+            with pytest.raises(FrameLost, match=re.escape(opened.name)):
+                opened.acquire(3)
+        monkeypatch.undo()
+        assert len(opened.acquire(1)) == 1
+
+    def test_closing_disarms(self, device: Camera):
+        with device:
+            device.arm(2)
+        with device:
+            assert len(device.acquire(1)) == 1
+
+
+class BeamContract(DeviceContract):
+    """What holds for every beam."""
+
+    USES: ClassVar[Uses] = {
+        "is_on": lambda beam: beam.is_on,
+        "power": lambda beam: beam.power_w,
+        "phase": lambda beam: beam.phase_rad,
+        "detuning": lambda beam: beam.detuning_hz,
+        "on": lambda beam: beam.on(),
+        "off": lambda beam: beam.off(),
+        "set_power": lambda beam: beam.set_power(0.0),
+        "set_phase": lambda beam: beam.set_phase(0.0),
+        "load_phases": lambda beam: beam.load_phases([0.0]),
+        "set_detuning": lambda beam: beam.set_detuning(0.0),
+    }
+
+    def test_it_opens_dark(self, opened: Beam):
+        assert not opened.is_on
+
+    def test_it_goes_on_and_off_in_its_time(self, opened: Beam):
+        for switch, lit in ((opened.on, True), (opened.on, True), (opened.off, False), (opened.off, False)):
+            start = opened.clock.now_s()
+            switch()
+            assert opened.is_on == lit
+            assert opened.clock.now_s() - start >= opened.settings.switch_s - 1e-9
+
+    def test_safe_is_off(self, opened: Beam):
+        opened.on()
+        opened.make_safe()
+        assert not opened.is_on
+
+    def test_closing_switches_it_off(self, device: Beam):
+        with device:
+            device.on()
+        with device:
+            assert not device.is_on
+
+    def test_a_beam_that_stays_lit_is_reported(self, device: Beam, monkeypatch: pytest.MonkeyPatch):
+        with device:
+            monkeypatch.setattr(device, "_do_is_on", lambda: True)
+            with pytest.raises(StateError, match=re.escape(device.name)):
+                device.make_safe()
+            with pytest.raises(StateError, match=re.escape(device.name)):
+                device.close()
+            assert not device.is_open
+
+    def test_power_goes_up_to_the_ceiling_and_no_further(self, opened: Beam):
+        ceiling = opened.settings.max_power_w
+        for power_w in (0.0, ceiling, 0.5 * ceiling):
+            opened.set_power(power_w)
+            assert opened.power_w == pytest.approx(power_w, rel=0.02)
+            assert not opened.is_on
+        for asked in beyond(0.0, ceiling):
+            with refused(opened, LimitError, asked, ceiling, "W"):
+                opened.set_power(asked)
+
+    def test_it_opens_below_its_ceiling(self, opened: Beam):
+        assert opened.power_w <= opened.settings.max_power_w
+
+    def test_detuning_stays_within_its_range(self, opened: Beam):
+        limit = opened.settings.max_detuning_hz
+        for detuning_hz in (limit, -limit, 0.0):
+            opened.set_detuning(detuning_hz)
+            assert opened.detuning_hz == pytest.approx(detuning_hz, rel=1e-3)
+        for asked in beyond(-limit, limit):
+            with refused(opened, LimitError, asked, limit, "Hz"):
+                opened.set_detuning(asked)
+
+    def test_its_phase_is_what_was_set_where_it_has_one(self, opened: Beam):
+        for phase_rad in (0.0, np.pi, -1.0):
+            if opened.settings.has_phase:
+                opened.set_phase(phase_rad)
+                assert np.exp(1j * opened.phase_rad) == pytest.approx(np.exp(1j * phase_rad), abs=1e-2)
+            else:
+                with refused(opened, LimitError, "phase"):
+                    opened.set_phase(phase_rad)
+
+    def test_phases_for_a_sequence_are_taken_where_it_has_one(self, opened: Beam):
+        if opened.settings.has_phase:
+            opened.load_phases([0.0, np.pi])
+            opened.set_phase(0.0)
+        else:
+            with refused(opened, LimitError, "phase"):
+                opened.load_phases([0.0])
+
+    def test_a_phase_must_be_finite(self, opened: Beam):
+        for asked in (NOT_A_NUMBER, np.inf):
+            with refused(opened, LimitError, "phase"):
+                opened.set_phase(asked)
+            with refused(opened, LimitError, "phase"):
+                opened.load_phases([0.0, asked])
+
+
+class StageContract(DeviceContract):
+    """What holds for every stage."""
+
+    USES: ClassVar[Uses] = {
+        "position": lambda stage: stage.position_m,
+        "move_to": lambda stage: stage.move_to(**{stage.axes[0]: stage.limits_m[stage.axes[0]][0]}),
+    }
+
+    def test_it_has_the_axes_it_declares(self, opened: Stage):
+        assert opened.axes == tuple(opened.settings.axes)
+        assert set(opened.position_m) == set(opened.limits_m) == set(opened.axes)
+
+    def test_it_arrives_and_settles(self, opened: Stage):
+        for axis, limits in opened.limits_m.items():
+            for target in (*limits, sum(limits) / 2):
+                others = {name: where for name, where in opened.position_m.items() if name != axis}
+                start = opened.clock.now_s()
+                opened.move_to(**{axis: target})
+                assert opened.clock.now_s() - start >= opened.settings.settle_s - 1e-9
+                reached = opened.position_m
+                assert abs(reached.pop(axis) - target) <= opened.settings.tolerance_m
+                assert reached == pytest.approx(others, abs=opened.settings.tolerance_m)
+
+    def test_beyond_its_travel_nothing_moves(self, opened: Stage):
+        for axis, (low, high) in opened.limits_m.items():
+            for asked in beyond(low, high):
+                within = {other: limits[0] for other, limits in opened.limits_m.items() if other != axis}
+                with refused(opened, LimitError, axis, asked, low, high, "m"):
+                    opened.move_to(**within, **{axis: asked})
+
+    def test_an_unknown_axis_is_refused_and_nothing_moves(self, opened: Stage):
+        known = {axis: limits[0] for axis, limits in opened.limits_m.items()}
+        with refused(opened, LimitError, "sideways", *opened.axes):
+            opened.move_to(**known, sideways=0.0)
+
+    def test_a_move_that_does_not_end_is_stopped(self, opened: Stage, monkeypatch: pytest.MonkeyPatch):
+        axis, (low, high) = next(iter(opened.limits_m.items()))
+        opened.move_to(**{axis: low})
+        stopped: list[bool] = []
+        monkeypatch.setattr(opened, "settings", opened.settings.model_copy(update={"timeout_s": 0.1}))
+        monkeypatch.setattr(opened, "_do_move", lambda _target: None)
+        monkeypatch.setattr(opened, "_do_stop", lambda: stopped.append(True))
+        start = opened.clock.now_s()
+        with pytest.raises(DeviceTimeout, match=re.escape(opened.name)):
+            opened.move_to(**{axis: high})
+        assert stopped
+        assert opened.clock.now_s() - start == pytest.approx(0.1, abs=0.05)
+
+
+class CellContract(DeviceContract):
+    """What holds for every heated vapour cell."""
+
+    USES: ClassVar[Uses] = {
+        "temperature": lambda cell: cell.temperature_c,
+        "set_temperature": lambda cell: cell.set_temperature(cell.settings.min_temperature_c),
+        "wait": lambda cell: cell.wait_for_temperature(cell.settings.min_temperature_c),
+    }
+
+    @pytest.fixture
+    def warm(self, opened: VapourCell) -> VapourCell:
+        """The cell at the temperature it ramps to when it is made safe."""
+        safe_c = opened.settings.safe_temperature_c
+        opened.set_temperature(safe_c)
+        opened.wait_for_temperature(safe_c)
+        return opened
+
+    def test_a_temperature_takes_its_ramp(self, warm: VapourCell):
+        limits = warm.settings
+        start_c, start_s = warm.temperature_c, warm.clock.now_s()
+        warm.set_temperature(start_c + 3.0)
+        assert warm.clock.now_s() == pytest.approx(start_s, abs=0.2)
+        warm.wait_for_temperature(start_c + 3.0)
+        assert warm.temperature_c == pytest.approx(start_c + 3.0, abs=limits.tolerance_k)
+        least_s = (3.0 - limits.tolerance_k) / limits.ramp_k_per_s
+        assert least_s - 0.1 <= warm.clock.now_s() - start_s <= limits.timeout_s
+
+    def test_it_never_changes_faster_than_its_ramp(self, warm: VapourCell):
+        limits = warm.settings
+        for step_k in (2.0, -1.0, 1.0):  # each before the one before is reached
+            warm.set_temperature(warm.temperature_c + step_k)
+            for _ in range(10):
+                before = warm.temperature_c
+                warm.clock.wait(1.0)
+                assert abs(warm.temperature_c - before) <= limits.ramp_k_per_s * 1.1 + 1e-9
+
+    def test_out_of_range_it_is_refused(self, opened: VapourCell):
+        low, high = opened.settings.min_temperature_c, opened.settings.max_temperature_c
+        for asked in beyond(low, high):
+            with refused(opened, LimitError, asked, low, high, "degC"):
+                opened.set_temperature(asked)
+
+    def test_what_is_not_reached_in_time_is_an_error(self, warm: VapourCell, monkeypatch: pytest.MonkeyPatch):
+        goal = warm.temperature_c + 5.0
+        warm.set_temperature(goal)
+        monkeypatch.setattr(warm, "settings", warm.settings.model_copy(update={"timeout_s": 10.0}))
+        start = warm.clock.now_s()
+        with pytest.raises(DeviceTimeout, match=rf"{re.escape(warm.name)}: .*{goal:g}.*\b10 s"):
+            warm.wait_for_temperature(goal)
+        assert warm.clock.now_s() - start == pytest.approx(10.0, abs=2 * warm.poll_s)
+
+    @pytest.mark.parametrize("leave", ["make_safe", "close"])
+    def test_safe_is_a_ramp_down_and_not_a_drop(self, warm: VapourCell, leave: str):
+        limits = warm.settings
+        warm.set_temperature(limits.safe_temperature_c + 3.0)
+        warm.wait_for_temperature(limits.safe_temperature_c + 3.0)
+        getattr(warm, leave)()
+        if leave == "close":
+            warm.open()
+        assert warm.temperature_c == pytest.approx(limits.safe_temperature_c + 3.0, abs=0.1)
+        warm.clock.wait(3.0 / limits.ramp_k_per_s + 1.0)
+        assert warm.temperature_c == pytest.approx(limits.safe_temperature_c, abs=limits.tolerance_k)
+
+
+class PowerMeterContract(DeviceContract):
+    """What holds for every power meter."""
+
+    USES: ClassVar[Uses] = {"read_power": lambda meter: meter.read_power()}
+
+    def test_a_reading_is_a_power(self, opened: PowerMeter):
+        power_w = opened.read_power()
+        assert isinstance(power_w, float)
+        assert 0 <= power_w <= opened.settings.max_power_w
+
+    def test_a_reading_takes_its_averaging_time(self, opened: PowerMeter):
+        start = opened.clock.now_s()
+        opened.read_power()
+        assert opened.clock.now_s() - start >= opened.settings.averaging_s - 1e-9

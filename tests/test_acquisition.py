@@ -1,0 +1,366 @@
+"""Shots become frames: one per shot and camera, in order, under what the shot says; or an error, and all is off."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labctl.acquisition import Measurement, Shot, measure
+from labctl.bench import Bench
+from labctl.devices import DMD, Beam, Frames, PatternStack
+from labctl.errors import ConfigError, DeviceError, FrameLost, LimitError, RunStopped, StateError
+from sim_backends.twins import TwinCamera
+
+if TYPE_CHECKING:
+    from tests.conftest import OpenTable, Table
+
+ROUNDING = 12
+"""Counts of 16 bit by which two exposures of the same light may differ: ten times the rounding of 15 pixels."""
+
+PUMPED = frozenset({"pump", "reference"})
+BOTH_WAYS = frozenset({"pump_hidden", "probe", "reference"})
+
+
+@pytest.fixture
+def table(ideal: "Table") -> "Table":
+    """The ideal bench with masks on both panels."""
+    rng = np.random.default_rng(3)
+    for panel, multiplier in ideal.multipliers.items():
+        ideal.write(panel, rng.uniform(-1, 1, multiplier.shape))
+    return ideal
+
+
+@pytest.fixture
+def stacks(table: "Table") -> dict[str, PatternStack]:
+    """Five different frames for every DMD."""
+    rng = np.random.default_rng(4)
+    return {
+        "dmd_input": table.stack("dmd_input", rng.uniform(0, 1, (5, 22))),
+        "dmd_hidden": table.stack("dmd_hidden", rng.uniform(-1, 1, (5, 10))),
+        "dmd_error": table.stack("dmd_error", rng.uniform(-1, 1, (5, 6))),
+    }
+
+
+def input_shot(number: int, phase_rad: float = 0.0, camera: str = "camera_z1") -> Shot:
+    return Shot((camera,), PUMPED, {"dmd_input": number}, {"reference": phase_rad})
+
+
+def error_shot(hidden: int, error: int) -> Shot:
+    patterns = {"dmd_hidden": hidden, "dmd_error": error}
+    return Shot(("camera_error_1", "camera_hidden_1"), BOTH_WAYS, patterns, {"probe": 0.0, "reference": 0.0})
+
+
+def used(stacks: Mapping[str, PatternStack], *shots: Shot) -> dict[str, PatternStack]:
+    """Return only the stacks that `shots` name."""
+    names = {name for shot in shots for name in shot.patterns}
+    return {name: stack for name, stack in stacks.items() if name in names}
+
+
+def alone(bench: Bench, stacks: Mapping[str, PatternStack], shot: Shot) -> dict[str, np.ndarray]:
+    """Return the counts of one shot taken by itself, by camera."""
+    return {name: frames.counts[0] for name, frames in measure(bench, used(stacks, shot), [shot]).frames.items()}
+
+
+def assert_each_as_alone(bench: Bench, stacks: Mapping[str, PatternStack], shots: list[Shot]) -> Measurement:
+    """Compare every frame of one measurement with that of its shot taken by itself."""
+    taken = measure(bench, used(stacks, *shots), shots)
+    single = {shot_key(shot): alone(bench, stacks, shot) for shot in shots}
+    for camera, frames in taken.frames.items():
+        expected = [single[shot_key(shot)][camera] for shot in shots if camera in shot.cameras]
+        assert len(frames) == len(expected)
+        assert np.abs(frames.counts.astype(int) - np.array(expected).astype(int)).max() <= ROUNDING
+    return taken
+
+
+def shot_key(shot: Shot) -> tuple[object, ...]:
+    return shot.cameras, shot.beams, tuple(shot.patterns.items()), tuple(shot.phases_rad.items())
+
+
+# ---- what comes back
+
+
+def test_frame_k_shows_the_pattern_of_shot_k(table: "Table", stacks: dict[str, PatternStack]):
+    taken = assert_each_as_alone(table.bench, stacks, [input_shot(k) for k in (3, 0, 0, 4, 1, 2, 3)])
+    different = np.abs(np.diff(taken.frames["camera_z1"].counts[[0, 1, 3, 4, 5]].astype(int), axis=0))
+    assert different.max(axis=(1, 2)).min() > 100 * ROUNDING
+
+
+def test_every_shot_has_its_own_phase(table: "Table", stacks: dict[str, PatternStack]):
+    shots = [input_shot(k, phase) for k in (0, 1) for phase in (0.0, math.pi, math.pi / 2)]
+    assert_each_as_alone(table.bench, stacks, shots)
+
+
+def test_two_dmds_step_together(table: "Table", stacks: dict[str, PatternStack]):
+    shots = [error_shot(hidden, error) for hidden, error in ((0, 1), (1, 1), (1, 0), (4, 3))]
+    assert_each_as_alone(table.bench, stacks, shots)
+
+
+def test_beams_cameras_and_dmds_may_change_between_shots(table: "Table", stacks: dict[str, PatternStack]):
+    dark = Shot(("camera_z1",), frozenset({"reference"}), {"dmd_input": 0})
+    shots = [input_shot(0), dark, input_shot(1), error_shot(2, 3), input_shot(2), error_shot(0, 0), dark, input_shot(0)]
+    taken = assert_each_as_alone(table.bench, stacks, shots)
+    assert {name: len(frames) for name, frames in taken.frames.items()} == {
+        "camera_z1": 6,
+        "camera_error_1": 2,
+        "camera_hidden_1": 2,
+    }
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=10)
+@given(order=st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.booleans()), min_size=1, max_size=8))
+def test_any_list_of_shots_comes_back_in_its_order(table: "Table", stacks: dict[str, PatternStack], order: list):
+    shots = [
+        Shot(("camera_z1",), PUMPED if lit else frozenset({"pump"}), {"dmd_input": k}, {"reference": math.pi * half})
+        for k, lit, half in order
+    ]
+    taken = assert_each_as_alone(table.bench, stacks, shots)
+    assert taken.exposures == len(order)
+
+
+def test_frames_carry_numbers_without_gap_and_the_times_of_their_shots(table: "Table", stacks: dict[str, PatternStack]):
+    clock = table.bench.clock
+    start = clock.now_s()
+    shots = [input_shot(0), input_shot(1), Shot(("camera_z1",), frozenset({"pump"}), {"dmd_input": 2}), input_shot(3)]
+    frames = measure(table.bench, used(stacks, *shots), shots).frames["camera_z1"]
+    assert np.array_equal(np.diff(frames.ids), [1, 1, 1])
+    assert np.all(np.diff(frames.times_s) > 0)
+    assert start <= frames.times_s[0] < frames.times_s[-1] < clock.now_s()
+
+
+def test_cameras_of_one_shot_expose_at_the_same_instant(table: "Table", stacks: dict[str, PatternStack]):
+    shots = [error_shot(0, 0), error_shot(1, 1)]
+    frames = measure(table.bench, used(stacks, *shots), shots).frames
+    assert np.array_equal(frames["camera_error_1"].times_s, frames["camera_hidden_1"].times_s)
+
+
+def test_exposures_are_counted_once_per_shot_however_many_cameras_look(table: "Table", stacks: dict[str, PatternStack]):
+    shots = [error_shot(0, 0)] * 3
+    assert measure(table.bench, used(stacks, *shots), shots).exposures == 3
+
+
+def test_nothing_asked_nothing_taken(table: "Table"):
+    taken = measure(table.bench, {}, [])
+    assert (dict(taken.frames), taken.exposures) == ({}, 0)
+
+
+# ---- how they are taken
+
+
+def test_shots_alike_in_beams_and_cameras_are_one_sequence(
+    table: "Table", stacks: dict[str, PatternStack], monkeypatch: pytest.MonkeyPatch
+):
+    played: list[list[int]] = []
+    switched: list[str] = []
+    play, on = DMD.play, Beam.on
+    monkeypatch.setattr(DMD, "play", lambda *args: (played.append(args[2].tolist()), play(*args))[1])
+    monkeypatch.setattr(Beam, "on", lambda beam: (switched.append(beam.name), on(beam))[1])
+    dark = Shot(("camera_z1",), frozenset({"reference"}), {"dmd_input": 4})
+    shots = [*[input_shot(k, phase) for k in (2, 0) for phase in (0.0, math.pi)], dark, dark, input_shot(1)]
+    measure(table.bench, used(stacks, *shots), shots)
+    assert played == [[2, 2, 0, 0], [4, 4], [1]]
+    assert sorted(switched) == ["pump", "pump", "reference"]
+
+
+def test_beams_that_a_shot_does_not_name_are_off(table: "Table", stacks: dict[str, PatternStack]):
+    for beam in table.bench.beams:
+        beam.on()
+    shot = Shot(("camera_z1",), frozenset({"pump"}), {"dmd_input": 0})
+    measure(table.bench, used(stacks, shot), [shot])
+    assert [beam.name for beam in table.bench.beams if beam.is_on] == ["pump"]
+
+
+def test_afterwards_the_dmds_are_dark_and_their_memory_is_free(table: "Table", stacks: dict[str, PatternStack]):
+    shots = [input_shot(k) for k in range(5)]
+    measure(table.bench, used(stacks, *shots), shots)
+    assert_as_before(table, "dmd_input", "camera_z1")
+
+
+def assert_as_before(table: "Table", dmd: str, *cameras: str) -> None:
+    """Check that no sequence is held, no mirror is on, and no camera is armed."""
+    bench = table.bench
+    assert bench.dmd(dmd).state()["sequences"] == 0
+    beam = next(stage.source.beam for stage in table.file.stages if stage.source.device == dmd)
+    for one in bench.beams:
+        one.off()
+    bench.beam(beam).on()
+    for camera in cameras:
+        assert bench.camera(camera).acquire(1).counts.max() <= 100 * ROUNDING
+    bench.beam(beam).off()
+
+
+@pytest.mark.xfail(reason="a DMD that no shot names goes on showing what it was told before")
+def test_a_dmd_that_a_shot_does_not_name_is_dark(table: "Table", stacks: dict[str, PatternStack]):
+    table.bench.dmd("dmd_error").show(stacks["dmd_error"][0])
+    without = Shot(("camera_error_1",), BOTH_WAYS, {"dmd_hidden": 0}, {"reference": 0.0})
+    taken = measure(table.bench, used(stacks, without), [without]).frames["camera_error_1"].counts
+    table.bench.dmd("dmd_error").halt()
+    dark = alone(table.bench, stacks, without)["camera_error_1"]
+    assert np.abs(taken[0].astype(int) - dark.astype(int)).max() <= ROUNDING
+
+
+@pytest.mark.xfail(reason="a DMD goes on showing the last frame of the sequence before")
+def test_a_dmd_that_only_the_shots_before_named_is_dark(table: "Table", stacks: dict[str, PatternStack]):
+    with_one = error_shot(0, 1)
+    without = Shot(with_one.cameras, with_one.beams, {"dmd_hidden": 0}, with_one.phases_rad)
+    assert_each_as_alone(table.bench, stacks, [with_one, without])
+
+
+@pytest.mark.xfail(reason="KeyError in _play")
+def test_a_phase_that_only_some_shots_name_is_refused_or_kept(table: "Table", stacks: dict[str, PatternStack]):
+    shots = [input_shot(0, math.pi), Shot(("camera_z1",), PUMPED, {"dmd_input": 0})]
+    try:
+        measure(table.bench, used(stacks, *shots), shots)
+    except ConfigError as error:
+        refusal = str(error)
+    else:
+        return
+    assert "reference" in refusal
+
+
+# ---- what is refused
+
+REFUSED: dict[str, tuple[Shot, type[Exception], str]] = {
+    "no such frame": (input_shot(5), ConfigError, "frame 5 of dmd_input, which has 5 frames"),
+    "a frame before the first": (input_shot(-1), ConfigError, "frame -1 of dmd_input"),
+    "no such stack": (Shot(("camera_z1",), PUMPED, {"dmd_output": 0}), ConfigError, "dmd_output.*none"),
+    "no trigger": (Shot(("camera_z1",), PUMPED), ConfigError, "at least one DMD frame"),
+    "no camera": (Shot((), PUMPED, {"dmd_input": 0}), ConfigError, "one camera"),
+    "no such camera": (input_shot(0, camera="camera_z9"), StateError, "camera_z9"),
+    "a camera that is a beam": (input_shot(0, camera="pump"), ConfigError, "pump: a camera is needed"),
+    "no such beam": (Shot(("camera_z1",), frozenset({"pmup"}), {"dmd_input": 0}), StateError, "pmup"),
+    "a phase for a beam without": (
+        Shot(("camera_z1",), PUMPED, {"dmd_input": 0}, {"pump": 1.0}),
+        LimitError,
+        "pump: has no phase",
+    ),
+    "a phase that is none": (input_shot(0, float("nan")), LimitError, "reference: .*finite"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_shot_that_cannot_be_taken_is_refused(case: str, table: "Table", stacks: dict[str, PatternStack]):
+    shot, error, message = REFUSED[case]
+    with pytest.raises(error, match=message):
+        measure(table.bench, {"dmd_input": stacks["dmd_input"]}, [shot])
+    assert_as_before(table, "dmd_input", "camera_z1")
+    assert_each_as_alone(table.bench, stacks, [input_shot(1), input_shot(2)])
+
+
+# ---- what fails
+
+
+class LossyCamera(TwinCamera):
+    """A camera that misses the second of its triggers."""
+
+    def _do_collect(self) -> Frames:
+        frames = super()._do_collect()
+        kept = np.arange(len(frames)) != 1
+        return Frames(frames.counts[kept], frames.ids[kept], frames.times_s[kept])
+
+
+class GappyCamera(TwinCamera):
+    """A camera that misses a frame between two sequences."""
+
+    def _do_arm(self, n: int, trigger: Any) -> None:
+        if trigger == "external":
+            self._light.sensors[self.name].next_id += 1
+        super()._do_arm(n, trigger)
+
+
+@pytest.mark.parametrize("camera", ["camera_error_1", "camera_hidden_1"])
+def test_a_lost_frame_is_an_error_and_all_is_off(
+    camera: str, open_table: "OpenTable", quiet: dict[str, Any], stacks: dict[str, PatternStack]
+):
+    table = open_table({**quiet, f"devices.{camera}.twin": f"{__name__}.LossyCamera"})
+    shots = [error_shot(k, k) for k in range(3)]
+    with pytest.raises(FrameLost, match=f"{camera}: 2 frames came"):
+        measure(table.bench, used(stacks, *shots), shots)
+    assert_as_before(table, "dmd_hidden", "camera_hidden_1")
+    assert_as_before(table, "dmd_hidden", "camera_error_1")
+    assert table.bench.dmd("dmd_error").state()["sequences"] == 0
+    with pytest.raises(FrameLost):  # and not: still armed
+        measure(table.bench, used(stacks, *shots), shots)
+    assert len(measure(table.bench, used(stacks, *shots), shots[:1]).frames[camera]) == 1
+
+
+def test_a_frame_lost_between_two_sequences_is_an_error(
+    open_table: "OpenTable", quiet: dict[str, Any], stacks: dict[str, PatternStack]
+):
+    table = open_table({**quiet, "devices.camera_z1.twin": f"{__name__}.GappyCamera"})
+    shots = [input_shot(0), Shot(("camera_z1",), frozenset({"pump"}), {"dmd_input": 0})]
+    assert len(measure(table.bench, used(stacks, *shots), shots[:1]).frames["camera_z1"]) == 1
+    with pytest.raises(FrameLost, match=r"camera_z1: .*gap"):
+        measure(table.bench, used(stacks, *shots), shots)
+
+
+def fail_in(device: str, hook: str, error: Exception) -> Callable[[Bench, pytest.MonkeyPatch], None]:
+    def prepare(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        patch.setattr(bench[device], hook, fail)
+
+    return prepare
+
+
+BROKEN = DeviceError("x", "broke")
+FAILURES = {
+    "loading": fail_in("dmd_error", "_do_load_blocks", BROKEN),
+    "arming the second camera": fail_in("camera_hidden_1", "_do_arm", BROKEN),
+    "following": fail_in("dmd_error", "_do_play", BROKEN),
+    "playing": fail_in("dmd_hidden", "_do_play", BROKEN),
+    "collecting": fail_in("camera_error_1", "_do_collect", BROKEN),
+    "lighting": fail_in("probe", "_do_switch", BROKEN),
+    "stepping the phase": fail_in("probe", "_do_load_phases", BROKEN),
+}
+
+
+@pytest.mark.parametrize("step", FAILURES)
+def test_after_a_failure_at_any_step_the_bench_can_go_on(
+    step: str, table: "Table", stacks: dict[str, PatternStack], monkeypatch: pytest.MonkeyPatch
+):
+    shots = [error_shot(0, 1), error_shot(1, 0)]
+    FAILURES[step](table.bench, monkeypatch)
+    with pytest.raises(DeviceError, match="broke"):
+        measure(table.bench, used(stacks, *shots), shots)
+    monkeypatch.undo()
+    for dmd in ("dmd_hidden", "dmd_error"):
+        assert table.bench.dmd(dmd).state()["sequences"] == 0
+    assert_as_before(table, "dmd_hidden", "camera_hidden_1", "camera_error_1")
+    assert_each_as_alone(table.bench, stacks, shots)
+
+
+@pytest.mark.xfail(reason="phases stay loaded when a measurement fails")
+def test_phases_of_a_measurement_that_failed_do_not_reach_the_next(
+    table: "Table", stacks: dict[str, PatternStack], monkeypatch: pytest.MonkeyPatch
+):
+    plain = Shot(("camera_z1",), PUMPED, {"dmd_input": 1})
+    before = alone(table.bench, stacks, plain)["camera_z1"]
+    fail_in("dmd_input", "_do_play", BROKEN)(table.bench, monkeypatch)
+    with pytest.raises(DeviceError, match="broke"):
+        measure(table.bench, used(stacks, plain), [input_shot(0, math.pi)])
+    monkeypatch.undo()
+    after = alone(table.bench, stacks, plain)["camera_z1"]
+    assert np.abs(after.astype(int) - before.astype(int)).max() <= ROUNDING
+
+
+@pytest.mark.xfail(reason="only a DeviceError disarms the cameras")
+@pytest.mark.parametrize("error", [RunStopped("stop"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
+def test_after_a_stop_in_the_middle_the_bench_can_go_on(
+    table: "Table", stacks: dict[str, PatternStack], error: BaseException
+):
+    def stop() -> None:
+        raise error
+
+    shots = [input_shot(0), input_shot(1)]
+    measure(table.bench, used(stacks, *shots), shots)  # beams are on now: the next wait is that of the exposures
+    table.bench.clock.on_wait.append(stop)
+    with pytest.raises(type(error)):
+        measure(table.bench, used(stacks, *shots), shots)
+    table.bench.clock.on_wait.remove(stop)
+    assert_as_before(table, "dmd_input", "camera_z1")
+    assert_each_as_alone(table.bench, stacks, shots)
