@@ -119,9 +119,9 @@ class Document:
     def _written(self, path: Path_) -> str:
         """Return `path` as it stands in the file: without the tags pydantic adds for alternatives."""
         kept: Path_ = ()
-        for part in path[:-1]:
-            kept = (*kept, part) if (*kept, part) in self.lines else kept
-        return ".".join(str(part) for part in (*kept, path[-1]))
+        for depth, part in enumerate(path, start=1):
+            kept = (*kept, part) if depth == len(path) or (*kept, part) in self.lines else kept
+        return ".".join(str(part) for part in kept)
 
     def _explain(self, model: type[BaseModel], failure: dict[str, Any], at: Path_) -> str:
         path: Path_ = (*at, *failure["loc"])
@@ -132,7 +132,8 @@ class Document:
             return f"{place}: unknown key '{name}'{nearest(str(path[-1]), _keys_at(model, failure['loc'][:-1]))}"
         if failure["type"] == "missing":
             return f"{place}: key '{name}' is missing"
-        return f"{place}: {name}: {failure['msg'].removeprefix('Value error, ')}"
+        what = f"{name}: " if name else ""
+        return f"{place}: {what}{failure['msg'].removeprefix('Value error, ')}"
 
 
 def _is_parameter(entry: Any) -> bool:

@@ -261,7 +261,7 @@ class LightPath:
             back = optics.multiplier.backward(probe) * ramp * noise.flicker
             if probe_transmission is not None:
                 back = back * probe_transmission
-            found[stage.error_tap.camera] = back + self._leak(stage, inner)
+            found[stage.error_tap.camera] = back + self._leak(stage, pump)
         return found
 
     def _emit(self, device: str, source: Source, beam_name: str, n: int, noise: ShotNoise) -> Tensor:
@@ -285,12 +285,12 @@ class LightPath:
         through, probe = cell.transmissions(pump, temperature, detuning, noise.depth)
         return pump * through, probe
 
-    def _leak(self, stage: Stage, after_cell: Tensor) -> Tensor:
-        """Return the pump light that window reflections send towards the probe's camera."""
+    def _leak(self, stage: Stage, pump: Tensor) -> Tensor:
+        """Return the pump light that the entrance window reflects towards the probe's camera."""
         if stage.absorb is None:
             return torch.zeros(1)
         rejection = 10 ** (-self.truth.values[f"{stage.absorb.device}.leak_rejection"] / 20)
-        return after_cell * (rejection * self.disturbance.leak(stage.absorb.device, after_cell.shape[1]))
+        return pump * (rejection * self.disturbance.leak(stage.absorb.device, pump.shape[1]))
 
     def _slit_ramp(self, optics: StageOptics) -> Tensor:
         multiply, columns = optics.stage.multiply, optics.stage.columns

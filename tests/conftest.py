@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 import torch
+import yaml
 from numpy.typing import ArrayLike, NDArray
 
 from labctl.acquisition import Shot, measure
@@ -26,15 +27,16 @@ from labctl.optics.layout import Read, Regenerate, centred_origin
 from labctl.optics.network import Source, StageOptics, build_stages
 from labctl.optics.parameters import believed
 from labctl.optics.sensor import electrons_per_unit
+from sim_backends.noise import NoiseSet
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 SMALL_BENCH = Path(__file__).parent / "benches" / "small_cell.yaml"
 CAMERAS = ("camera_z1", "camera_hidden_1", "camera_error_1", "camera_output")
 
 
 @cache
-def _believed(bench: str, overrides: str) -> tuple[BenchFile, tuple[StageOptics, ...]]:
+def believed_bench(bench: str, overrides: str) -> tuple[BenchFile, tuple[StageOptics, ...]]:
     """Return a bench file and the optics it believes in; both are only read, so that tests may share them."""
     file = load_bench(bench, json.loads(overrides))
     bits = {name: entry.settings.bit_depth for name, entry in file.devices.items() if entry.kind == "slm"}
@@ -147,7 +149,7 @@ def open_table() -> Iterator[OpenTable]:
         def open_one(
             overrides: Mapping[str, Any] | None = None, *, bench: str | Path = SMALL_BENCH, **options: Any
         ) -> Table:
-            file, stages = _believed(str(bench), json.dumps(overrides or {}))
+            file, stages = believed_bench(str(bench), json.dumps(overrides or {}))
             return Table(benches.enter_context(Bench(file, **{"simulate": True, **options})), stages)
 
         yield open_one
@@ -164,3 +166,33 @@ def quiet() -> dict[str, Any]:
 def ideal(open_table: OpenTable, quiet: dict[str, Any]) -> Table:
     """The open small bench without noise and imperfections."""
     return open_table(quiet)
+
+
+@pytest.fixture
+def spotless() -> dict[str, Any]:
+    """Overrides for a bench whose every deviation is 0, so that a test can bring in one; cameras keep their noise."""
+    spreads = {f"{path}.sd": 0 for path in shipped_spreads()}
+    terms = {name: {"value": _nothing(name), "source": "off in this test"} for name in NoiseSet.model_fields}
+    return {**spreads, "simulation.terms": terms}
+
+
+def shipped_spreads() -> dict[str, Any]:
+    """Return the `sd` of every parameter of the small bench that has one, by dotted path, as it is written."""
+    document = yaml.safe_load(SMALL_BENCH.read_text(encoding="utf-8"))
+    return {path: parameter["sd"] for path, parameter in _parameters(document, ()) if "sd" in parameter}
+
+
+def _parameters(part: Any, path: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield dotted path and content of every `{value, sd, source}` below `part`."""
+    if isinstance(part, dict) and {"value", "source"} <= set(part):
+        yield ".".join(path), part
+        return
+    below = enumerate(part) if isinstance(part, list) else part.items() if isinstance(part, dict) else ()
+    for key, value in below:
+        yield from _parameters(value, (*path, str(key)))
+
+
+def _nothing(term: str) -> str | int:
+    """Return the 0 of a noise term in its own unit."""
+    units = {"phase": "0 rad", "flicker": "0 rad", "detuning": "0 Hz", "temperature": "0 K", "slit": "0 m"}
+    return next((zero for word, zero in units.items() if word in term), 0)

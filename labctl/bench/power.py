@@ -82,15 +82,6 @@ def _geometry_rows(file: BenchFile, stage: Stage) -> Iterator[PowerRow]:
         asked = (block[0] * blocks[0], block[1] * blocks[1])
         fits = min(centred_origin(shape, block, blocks)) >= 0
         yield PowerRow(device, "pixels (rows x cols)", f"{asked[0]} x {asked[1]}", f"{shape[0]} x {shape[1]}", fits)
-        period = (
-            panel.period
-            if device == panel.device
-            else getattr(end if device != source.device else source, "carrier", 4)
-        )
-        if period % 4 or (block[0] % period and device == panel.device):
-            yield PowerRow(
-                device, "carrier period", f"a multiple of 4 that divides {block[0]} rows", str(period), False
-            )
     for camera, port in stage.cameras.items():
         settings = file.settings(camera)
         modes = stage.rows if port is end else stage.columns

@@ -18,6 +18,9 @@ from labctl.optics.parameters import (
 )
 from labctl.units import Decibels, Metres, Watts
 
+SMALLEST_BLOCK_COLUMNS = 4
+"""Columns of the narrowest panel block: the blur of its phase reaches two pixels in from each side."""
+
 PILOTS = 2
 """Pilot modes behind the data modes of every measured plane: one in phase, one a quarter period shifted."""
 
@@ -31,6 +34,11 @@ def centred_origin(shape: tuple[int, int], block: tuple[int, int], blocks: tuple
         blocks: Blocks (rows, cols).
     """
     return (shape[0] - block[0] * blocks[0]) // 2, (shape[1] - block[1] * blocks[1]) // 2
+
+
+def _require_carrier(block: tuple[int, int], period: int) -> None:
+    if period % 4 or block[0] % period:
+        raise ValueError(f"a carrier period is a multiple of 4 that divides the block's {block[0]} rows, got {period}")
 
 
 class Laser(StrictModel):
@@ -107,6 +115,13 @@ class Multiply(StrictModel):
     aberration: Number
     weight_error: Number
 
+    @model_validator(mode="after")
+    def _carrier_fits(self) -> Self:
+        _require_carrier(self.block, self.period)
+        if self.block[1] < SMALLEST_BLOCK_COLUMNS:
+            raise ValueError(f"a block needs {SMALLEST_BLOCK_COLUMNS} columns or more, fringing mixes two on each side")
+        return self
+
 
 class Regenerate(StrictModel):
     """Optoelectronic regeneration: a camera measures every mode and a DMD re-sends `gain` times the field.
@@ -134,6 +149,11 @@ class Regenerate(StrictModel):
     efficiency: Number
     fraction: Number
     full_scale: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _carrier_fits(self) -> Self:
+        _require_carrier(self.block, self.carrier)
+        return self
 
 
 class Tap(StrictModel):
@@ -210,6 +230,11 @@ class Read(StrictModel):
     efficiency: Number
     max_probe_field: float = 0.1
 
+    @model_validator(mode="after")
+    def _carrier_fits(self) -> Self:
+        _require_carrier(self.block, self.carrier)
+        return self
+
 
 Element = Encode | Multiply | Regenerate | Tap | Absorb | Read
 
@@ -226,7 +251,7 @@ class LightEntry(StrictModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if len(self.model_fields_set) != 1:
+        if len(self.model_fields_set) != 1 or getattr(self, next(iter(self.model_fields_set))) is None:
             raise ValueError(f"an entry of the light list is one of: {', '.join(type(self).model_fields)}")
         return self
 
@@ -344,7 +369,7 @@ class Layout(StrictModel):
     light: tuple[LightEntry, ...]
     reference: Reference
     absorber_law: Law = "published"
-    meters: dict[str, str] = {}
+    meters: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_a_chain(self) -> Self:

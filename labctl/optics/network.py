@@ -22,7 +22,7 @@ from labctl.optics.parameters import Values
 CARRIER_TILE_MIRRORS = 8_000
 """Mirrors in the tile of a carrier code; more would give finer levels than a mode's shot noise can tell."""
 
-TILE_COLUMNS = 40
+TILE_COLUMNS = 32
 """Widest tile of a carrier code; it repeats over wider blocks."""
 
 
@@ -44,8 +44,8 @@ class Source:
             self.levels, self.zero_index = len(self.tiles) - 1, 0
         else:
             self.modes = element.modes + PILOTS
-            rows = _tile_rows(element.block, element.carrier)
-            self.tiles = binary_carrier_tiles(rows, min(element.block[1], TILE_COLUMNS), element.carrier)
+            rows, columns = _tile_shape(element.block, element.carrier)
+            self.tiles = binary_carrier_tiles(rows, columns, element.carrier)
             self.levels = self.zero_index = (len(self.tiles) - 2) // 2
         self.full_index = self.zero_index + self.levels
         self.quarter_index = self.full_index + 1
@@ -83,9 +83,12 @@ class Source:
         return field * self.full_field(power_w)
 
 
-def _tile_rows(block: tuple[int, int], carrier: int) -> int:
-    rows = min(block[0], max(carrier, CARRIER_TILE_MIRRORS // min(block[1], TILE_COLUMNS)))
-    return rows // carrier * carrier
+def _tile_shape(block: tuple[int, int], carrier: int) -> tuple[int, int]:
+    """Return the largest tile of whole carrier periods that fills the block by repetition and stays small."""
+    columns = max(n for n in range(1, TILE_COLUMNS + 1) if block[1] % n == 0)
+    periods = block[0] // carrier
+    room = CARRIER_TILE_MIRRORS // (carrier * columns)
+    return carrier * max(n for n in range(1, periods + 1) if periods % n == 0 and (n <= room or n == 1)), columns
 
 
 class Absorber:

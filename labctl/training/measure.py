@@ -140,12 +140,16 @@ class BenchNetwork:
             self._reference_electrons[camera] = electrons.astype(np.float32)
 
     def measure_background(self) -> None:
-        """Measure what cameras read with no data sent; it is subtracted from decoded fields from now on."""
+        """Measure what forward cameras read with no data sent, under the masks shown now.
+
+        It is subtracted from decoded fields until the next call; light from mirrors that are off is most of it.
+        """
+        self.tally.heading = "background"
         self._background.clear()
-        dark = [np.zeros((BACKGROUND_SHOTS, columns), np.float32) for _, columns in self.shape.layers]
         means: dict[str, Floats] = {}
-        for layer, values in enumerate(dark):
-            for camera, reading in self.read_forward(layer, values).items():
+        for layer, (_, columns) in enumerate(self.shape.layers):
+            nothing = np.zeros((BACKGROUND_SHOTS, columns), np.float32)
+            for camera, reading in self.read_forward(layer, nothing).items():
                 means[camera] = reading.data.mean(axis=0)
         self._background.update(means)
 

@@ -10,7 +10,7 @@ from labctl.bench import Bench, BenchFile
 from labctl.plan import Settings, live
 from labctl.records import Budget
 from labctl.training.datasets import load_dataset
-from labctl.training.measure import REFERENCE_FRAMES, depth_setting
+from labctl.training.measure import BACKGROUND_SHOTS, REFERENCE_FRAMES, depth_setting
 from labctl.training.network import NetworkShape, require_fit
 from labctl.training.tasks import Samples, classification
 
@@ -79,8 +79,10 @@ def training_budget(bench: Bench, settings: TrainSettings) -> Budget:
     steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
     checked = _agreement_batches(len(train), settings)
     per_sample = 2 * len(shape.layers) + settings.error_exposures
+    backgrounds = math.ceil(steps / settings.agreement_every) + settings.epochs
     exposures = {
         "setup": REFERENCE_FRAMES,
+        "background": backgrounds * 2 * len(shape.layers) * BACKGROUND_SHOTS,
         "training": settings.epochs * len(train) * per_sample,
         "agreement": checked * (AGREEMENT_REPEATS * per_sample + 2),
         "evaluation": settings.epochs * len(test) * 2 * len(shape.layers),

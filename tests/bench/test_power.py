@@ -119,8 +119,8 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "a carrier that does not divide its block": {"light.1.multiply.block": [18, 5]},
     "a mirror carrier that quarters do not divide": {"light.regenerate.carrier": 6},
     "a camera without reference": {"reference.cameras": ["camera_z1"]},
-    "no reference light": {"reference.electrons": 0},
-    "no light for a camera": {"light.read.fraction": 0},
+    "no reference light": {"reference.electrons": {"value": 0, "source": "none"}},
+    "no light for a camera": {"light.read.fraction": {"value": 0, "source": "none"}},
     "no pump": {"devices.pump.settings.power": "0 W"},
     "no probe": {"devices.probe.settings.power": "0 W"},
 }

@@ -140,7 +140,6 @@ def test_a_shifted_column_reads_a_share_of_the_next_weight(shift_px: float):
         torch.testing.assert_close(shifted.matrix[:, column], mixed)
 
 
-@pytest.mark.xfail(reason="the edge column reads the opposite edge")
 @pytest.mark.parametrize(("shift_px", "edge"), [(2.0, -1), (-2.0, 0)])
 def test_a_column_shifted_off_the_lit_panel_loses_its_share(shift_px: float, edge: int):
     straight, shifted = multiplier(), multiplier(registration_px=shift_px)
