@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,5 +151,5 @@ def _join(camera: str, parts: list[Frames]) -> Frames:
     ids = np.concatenate([part.ids for part in parts])
     if np.any(np.diff(ids) != 1):
         raise FrameLost(camera, "frame numbers have a gap between two sequences; nothing else may use this camera")
-    counts = np.concatenate([part.counts for part in parts])
+    counts: Any = np.concatenate([part.counts for part in parts])
     return Frames(counts, ids, np.concatenate([part.times_s for part in parts]))

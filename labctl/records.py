@@ -12,7 +12,8 @@ class Record:
     """One step of a plan as data, equal for equal seeds.
 
     Args:
-        kind: What it reports: `setup`, `step`, `agreement`, `epoch`, `warning`, `checkpoint`, `weights`, `frame`, `change`.
+        kind: What it reports: `setup`, `step`, `agreement`, `epoch`, `warning`, `checkpoint`, `weights`, `frame` or
+            `change`.
         index: Counts the records of this kind from 0.
         bench_time_s: Bench clock when it was made; never wall time.
         values: Plain numbers, strings, lists and dicts that JSON can hold.

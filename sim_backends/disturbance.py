@@ -1,16 +1,18 @@
 """What the noise set does to light: static distortions of the truth, and what changes from shot to shot."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labctl.optics.layout import PILOTS, Encode, Layout, Stage
-from labctl.optics.network import StageOptics
+from labctl.optics.elements import PILOTS, Encode
+from labctl.optics.layout import Layout, Stage
+from labctl.optics.network import Source, StageOptics
 from sim_backends.truth import Truth, stream
 
 DEPTH_PER_KELVIN = 0.076
@@ -55,7 +57,7 @@ class Disturbance:
         self._parameters = layout.parameters()
         self._truth = truth
         self._terms = terms
-        self._beams = {element.beam for stage in layout.stages for element in (stage.source, stage.end)}  # type: ignore[union-attr]
+        self._beams = {element.beam for stage in layout.stages for element in (stage.source, stage.end)}
         self._beams.add(layout.reference.beam)
         self._walk_rad = 0.0
         self._walked_until_s = 0.0
@@ -95,8 +97,8 @@ class Disturbance:
             # one trim for all modes: what a column's weights lose forwards, the way back must lose as well
             self._trims[stage.error_tap.camera] = np.concatenate([np.full(data_columns, data.mean()), own])
 
-    def _distort_source(self, source) -> None:  # noqa: ANN001
-        name = source.element.inject if hasattr(source.element, "inject") else source.element.device
+    def _distort_source(self, source: Source) -> None:
+        name = source.device
         power = 1 + self._terms["illumination"] * self._truth.smooth_profile(f"{name}.illumination", source.modes)
         source.profile = torch.from_numpy(np.sqrt(np.clip(power, 0.05, None)).astype(np.float32))
         mirrors = source.element.block[0] * source.element.block[1]
@@ -112,7 +114,7 @@ class Disturbance:
     def mode_phases(self, camera: str, modes: int) -> Tensor:
         """Return the factors exp(-i phase) of each mode's residual reference phase, shape (modes,)."""
 
-        def draw() -> NDArray[np.complex128]:
+        def draw() -> NDArray[Any]:
             phase = self._parameters["reference.phase"].sd * self._truth.scale
             residual = phase * self._truth.modes(f"{camera}.reference_phase", (modes,))
             residual[-PILOTS:] = 0  # modes are calibrated against the pilots
@@ -123,7 +125,7 @@ class Disturbance:
     def leak(self, cell: str, modes: int) -> Tensor:
         """Return the field of wrong-way pump over pump of every mode, before rejection, shape (modes,)."""
 
-        def draw() -> NDArray[np.complex128]:
+        def draw() -> NDArray[Any]:
             turn = self._truth.modes(f"{cell}.leak_phase", (modes,))
             return math.sqrt(self._terms["wrong_way_pump"]) * np.exp(2j * np.pi * turn)
 
@@ -134,7 +136,7 @@ class Disturbance:
         if not self._terms["ghost"]:
             return fields
 
-        def draw() -> NDArray[np.complex128]:
+        def draw() -> NDArray[Any]:
             turn = self._truth.modes(f"{camera}.ghost", (1,))
             return math.sqrt(self._terms["ghost"]) * np.exp(2j * np.pi * turn)
 
@@ -144,13 +146,13 @@ class Disturbance:
     def pixel_response(self, camera: str, modes: int, pixels: int) -> Tensor:
         """Return the relative response of every mode, pixel errors averaged over its pixels, shape (modes,)."""
 
-        def draw() -> NDArray[np.float64]:
+        def draw() -> NDArray[Any]:
             spread = math.hypot(self._terms["pixel_gain"], self._terms["photo_response"]) / math.sqrt(pixels)
             return 1 + spread * self._truth.modes(f"{camera}.pixel_response", (modes,))
 
         return self._keep(f"{camera}.response", draw)
 
-    def _keep(self, name: str, draw) -> Tensor:  # noqa: ANN001
+    def _keep(self, name: str, draw: Callable[[], NDArray[Any]]) -> Tensor:
         if name not in self._static:
             drawn = draw()
             dtype = np.complex64 if np.iscomplexobj(drawn) else np.float32
@@ -159,8 +161,8 @@ class Disturbance:
 
     # ---- drifting
 
-    def power_at(self, time_s: float) -> float:
-        """Return the common power over its set value after `time_s`."""
+    def power_at(self, time_s: Any) -> Any:
+        """Return the common power over its set value after `time_s`, a float or an array."""
         return 1 + self._terms["power_drift"] * time_s / 3600
 
     def slit_offset_m(self, time_s: float) -> float:
@@ -170,7 +172,7 @@ class Disturbance:
     def shots(self, times_s: NDArray[np.float64]) -> ShotNoise:
         """Return the state of the table at each of `times_s`, which must not go back."""
         terms, rng, n = self._terms, self.rng, len(times_s)
-        common = self.power_at(times_s)  # type: ignore[arg-type]
+        common = self.power_at(times_s)
         # a step pair's difference has the stated rms, so each step has it over sqrt 2
         step = terms["power_step"] / math.sqrt(2)
         power = {name: np.clip(common + step * rng.standard_normal(n), 0, None) for name in sorted(self._beams)}

@@ -17,7 +17,8 @@ from torch import Tensor
 from labctl.clock import Clock
 from labctl.devices import CameraSettings, Codebook, Frames, Pattern, PatternStack
 from labctl.errors import LimitError, StateError
-from labctl.optics.layout import Layout, Read, Regenerate, Stage, centred_origin
+from labctl.optics.elements import Read, Regenerate, centred_origin
+from labctl.optics.layout import Layout, Stage
 from labctl.optics.modulator import blazed_field
 from labctl.optics.multiplier import SlitMultiplier, slit_ramp
 from labctl.optics.network import Source, StageOptics, build_stages
@@ -88,7 +89,7 @@ class LightPath:
         self.clock = clock
         self.truth = draw_truth(layout.parameters(), truth_seed, imperfections)
         self.disturbance = Disturbance(layout, self.truth, terms, simulation["noise_scale"], seed)
-        bits = {name: device.bit_depth for name, device in settings.items() if hasattr(device, "bit_depth")}
+        bits = {stage.multiply.device: settings[stage.multiply.device].bit_depth for stage in layout.stages}
         self.stages = build_stages(
             layout, self.truth.values, bits, terms["probe_grating"], terms["neighbour_crosstalk"]
         )
@@ -102,8 +103,8 @@ class LightPath:
         self._mirrors: dict[str, MirrorState] = {}
         self._sequences: dict[tuple[str, int], NDArray[np.uint16]] = {}
         self._codes: dict[str, Codebook] = {}
-        self._sources = {stage.stage.source.device: stage.source for stage in self.stages}
-        self._sources |= {s.stage.end.inject: s.injector for s in self.stages if isinstance(s.stage.end, Read)}  # type: ignore[dict-item]
+        sources = [source for stage in self.stages for source in (stage.source, stage.injector) if source]
+        self._sources = {source.device: source for source in sources}
         self._panels = {stage.stage.multiply.device: stage.multiplier for stage in self.stages}
         for name, source in self._sources.items():
             self._mirrors[name] = MirrorState(self._dark(source))
@@ -231,7 +232,7 @@ class LightPath:
         """Return `n` frames of each camera and let their time pass."""
         period = max((self._camera(name).period_s for name in cameras), default=1e-3)
         period = max(period, *(self.sensors[name].exposure_s for name in cameras)) if cameras else period
-        times = self.clock.now_s() + period * np.arange(n)
+        times = self.clock.now_s() + period * np.arange(n, dtype=np.float64)
         noise = self.disturbance.shots(times)
         frames = {}
         for optics in self.stages:

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from labctl.acquisition import Shot, measure
 from labctl.bench import Bench, BenchFile, load_bench
 from labctl.devices import Codebook, Pattern, PatternStack
-from labctl.optics.layout import Read, Regenerate, centred_origin
+from labctl.optics.elements import Read, Regenerate, centred_origin
 from labctl.optics.network import Source, StageOptics, build_stages
 from labctl.optics.parameters import believed
 from labctl.optics.sensor import electrons_per_unit

@@ -182,9 +182,8 @@ class Bench:
     def _light_path(self) -> Any:
         simulation = self.file.simulation
         light_path = import_class(simulation.light_path, "simulation.light_path")
-        settings = {name: entry.settings for name, entry in self.file.devices.items()}
         options = simulation.model_dump(by_alias=True)
-        return light_path(self.file, settings, self.clock, options, self.truth_seed, self.seed)
+        return light_path(self.file, self.file.all_settings, self.clock, options, self.truth_seed, self.seed)
 
 
 def _simulated(file: BenchFile, simulate: bool | Collection[str]) -> frozenset[str]:

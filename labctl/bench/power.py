@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from labctl.bench.schema import BenchFile
 from labctl.errors import ConfigError
-from labctl.optics.layout import PILOTS, Encode, Read, Regenerate, Stage, Tap, centred_origin
+from labctl.optics.elements import PILOTS, Encode, Read, Regenerate, Tap, centred_origin
+from labctl.optics.layout import Stage
 from labctl.optics.network import StageOptics, build_stages
 from labctl.optics.parameters import believed
 from labctl.optics.scales import StageScales, stage_scales
@@ -49,12 +50,10 @@ def require_able(file: BenchFile) -> None:
 
 def power_table(file: BenchFile) -> list[PowerRow]:
     """Return every plane's power, geometry and photon budget, in pump order."""
-    bits = {name: entry.settings.bit_depth for name, entry in file.devices.items() if entry.kind == "slm"}
     values = believed(file.parameters())
-    optics = build_stages(file, values, bits)
-    settings = {name: entry.settings for name, entry in file.devices.items()}
+    optics = build_stages(file, values, file.panel_bits)
     rows = [_laser_row(file)]
-    for one, scales in zip(optics, stage_scales(file, optics, settings, values), strict=True):
+    for one, scales in zip(optics, stage_scales(file, optics, file.all_settings, values), strict=True):
         rows += [*_geometry_rows(file, one.stage), *_light_rows(file, one, scales), *_camera_rows(file, one, scales)]
     return rows
 

@@ -18,7 +18,8 @@ from labctl.devices import (
 )
 from labctl.documents import StrictModel, read_bench_document
 from labctl.errors import ConfigError
-from labctl.optics.layout import Encode, Layout, Read
+from labctl.optics.elements import Encode, Read
+from labctl.optics.layout import Layout
 
 
 class DeviceEntry(StrictModel):
@@ -132,6 +133,16 @@ class BenchFile(Layout):
     def settings(self, device: str) -> Any:
         """Return the settings of a device."""
         return self.devices[device].settings
+
+    @property
+    def all_settings(self) -> dict[str, Any]:
+        """Settings of every device, by name."""
+        return {name: entry.settings for name, entry in self.devices.items()}
+
+    @property
+    def panel_bits(self) -> dict[str, int]:
+        """Bit depth of every phase panel, by name."""
+        return {name: entry.settings.bit_depth for name, entry in self.devices.items() if entry.kind == "slm"}
 
     @property
     def light_devices(self) -> frozenset[str]:

@@ -14,7 +14,7 @@ from labctl.documents import StrictModel
 from labctl.errors import FrameLost, LimitError, StateError
 from labctl.units import Fraction, Metres, Seconds
 
-Counts = NDArray[np.uint16] | NDArray[np.uint32]
+Counts = NDArray[np.unsignedinteger]
 
 
 class CameraSettings(StrictModel):

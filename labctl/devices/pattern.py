@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.uint16]
-Levels = NDArray[np.uint8] | NDArray[np.uint16]
+Levels = NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,12 @@ Signed codes of L levels have 2 L + 2 indices: 0 to 2 L for -1 to 1, and the las
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Complex = NDArray[np.complex128]
+Complex = NDArray[Any]
 
 DMD_LEVELS = 255
 """Rows of the mirror-fraction tile: 8-bit images are written exactly."""
@@ -26,7 +27,7 @@ WEIGHT_LEVELS = 255
 """Signed levels each way of a blazed carrier."""
 
 SUBPIXELS = 4
-"""Samples per pixel for the blur of the panel's phase; 8 change no field by more than 0.5 %, and twin and trainer share them."""
+"""Samples per pixel for the blur of the panel's phase; 8 change no field by more than 0.5 %."""
 
 
 def mirror_fraction_tiles(levels: int = DMD_LEVELS) -> NDArray[np.uint8]:
@@ -147,14 +148,15 @@ def blazed_response(
     inside = (np.arange(touched * SUBPIXELS) + 0.5) / SUBPIXELS
     for share in blurred_edge(inside, fringing_px):
         pair += (np.exp(1j * (1 - share) * blurred) * order) @ np.exp(1j * share * blurred).T
-    own = np.exp(1j * blurred) @ order
+    own: Complex = np.exp(1j * blurred) @ order
     return own * (block_cols - 2 * touched) / block_cols, pair / (SUBPIXELS * block_cols)
 
 
 def blazed_field(levels: NDArray[np.integer], bit_depth: int, period: int) -> Complex:
     """Return the first-order field of blocks (n, rows, cols) of panel levels, without fringing."""
-    light = np.exp(1j * (2 * np.pi / 2**bit_depth) * levels).mean(axis=2)
-    return np.repeat(light, SUBPIXELS, axis=1) @ _first_order(levels.shape[1], period, SUBPIXELS)
+    light = np.repeat(np.exp(1j * (2 * np.pi / 2**bit_depth) * levels).mean(axis=2), SUBPIXELS, axis=1)
+    field: Complex = light @ _first_order(levels.shape[1], period, SUBPIXELS)
+    return field
 
 
 def _first_order(rows: int, period: int, subpixels: int) -> Complex:

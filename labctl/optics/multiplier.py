@@ -58,7 +58,7 @@ class SlitMultiplier:
         self.use_tiles(self.tiles)
         self.full_index = len(self.tiles) - 2
         self.quarter_index = len(self.tiles) - 1
-        data = self.response[: self.full_index + 1].real
+        data: NDArray[np.float64] = np.real(self.response[: self.full_index + 1])
         self.reach = float(np.abs(data).max())
         self.inverse = InverseResponse(data)
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.optics import absorber
-from labctl.optics.layout import PILOTS, Encode, Layout, Read, Regenerate, Stage
+from labctl.optics.elements import PILOTS, Encode, Read, Regenerate
+from labctl.optics.layout import Layout, Stage
 from labctl.optics.modulator import (
     binary_carrier_tiles,
     carrier_response,
@@ -59,6 +60,11 @@ class Source:
         element = self.element
         code = mirror_fraction_response if isinstance(element, Encode) else carrier_response(element.carrier)
         self._amplitude = torch.from_numpy(code(tiles).astype(np.complex64))
+
+    @property
+    def device(self) -> str:
+        """Name of the micromirror device."""
+        return self.element.inject if isinstance(self.element, Read) else self.element.device
 
     def full_field(self, power_w: float) -> float:
         """Return the field of one mode at full amplitude with `power_w` on the device."""

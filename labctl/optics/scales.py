@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labctl.optics.layout import Encode, Layout, Read, Regenerate
+from labctl.optics.elements import Encode, Read, Regenerate
+from labctl.optics.layout import Layout
 from labctl.optics.network import StageOptics
 from labctl.optics.parameters import Values
 from labctl.optics.sensor import electrons_per_unit

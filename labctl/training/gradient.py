@@ -53,7 +53,7 @@ def optical_corrected(
 def _measured(network: BenchNetwork, inputs: Floats, targets: Floats, *, corrected: bool) -> StepGradient:
     stages = network.bench.file.stages
     sums = network.read_forward(0, inputs)[stages[0].end.camera]
-    sent = network.sent_sums(1, sums.data)
+    sent = network.patterns.sent_sums(1, sums.data)
     after = network.read_forward(1, sums.data)
     tap = stages[1].activation_tap
     activations = after[tap.camera].data if tap else sent
@@ -144,7 +144,7 @@ def _model_mean(
     rule: Rule,
 ) -> list[Floats]:
     """Return the model's gradient of every layer, averaged over the operating points of `steps`."""
-    shown, x = network.shown_weights(weights), torch.from_numpy(inputs)
+    shown, x = network.patterns.shown_weights(weights), torch.from_numpy(inputs)
     at = []
     for step in steps:
         sums = [torch.from_numpy(one) for one in step.sums]

@@ -156,8 +156,8 @@ class Training:
         if leak > PAST_LEAK and self.settings.error_exposures == 2:
             more = 20 * math.log10(leak / PAST_LEAK)
             network.warn(
-                f"gradient agreement suffers: pump light sent the wrong way is {leak:.0%} of the reference on the error "
-                f"camera; raise the leak rejection by {more:.0f} dB or more, or take error_exposures=4"
+                f"gradient agreement suffers: pump light sent the wrong way is {leak:.0%} of the reference on the "
+                f"error camera; raise the leak rejection by {more:.0f} dB or more, or take error_exposures=4"
             )
         layers = [{"epoch": epoch, **asdict(row)} for row in rows]
         arrays = {"sums": first.sums[-1], "outputs": first.outputs}

@@ -11,22 +11,16 @@ from numpy.typing import NDArray
 
 from labctl.acquisition import Shot, measure
 from labctl.bench import Bench
-from labctl.devices import Codebook, Pattern, PatternStack
+from labctl.devices import PatternStack
 from labctl.errors import ConfigError, RunAborted
 from labctl.optics.absorber import depth_at, exact_factor, temperature_for
-from labctl.optics.layout import PILOTS, Read, centred_origin
-from labctl.optics.network import Source, StageOptics, build_stages
-from labctl.optics.parameters import believed
-from labctl.optics.scales import Readout, stage_scales
+from labctl.optics.elements import PILOTS, Read
+from labctl.optics.scales import Readout
 from labctl.optics.sensor import homodyne_field
 from labctl.training.network import Absorption, NetworkShape, require_fit
+from labctl.training.patterns import Floats, NetworkPatterns
 
 logger = logging.getLogger(__name__)
-
-Floats = NDArray[np.float32]
-
-PILOT_SUM = 6.0
-"""Field of the pilots in the first layer, in units of the saturation field: three quarters of full scale 8."""
 
 LARGEST_PHASE_RAD = 0.3
 """Largest common phase a batch is read under; there the reading still has 95 % of its slope (DESIGN section 6)."""
@@ -95,20 +89,12 @@ class BenchNetwork:
         self.reference_rad = 0.0
         self.phase_error_rad = 0.0
         self._error_exposures = error_exposures
-        values = believed(bench.file.parameters())
-        settings = {name: entry.settings for name, entry in bench.file.devices.items()}
-        bits = {name: device.bit_depth for name, device in settings.items() if hasattr(device, "bit_depth")}
-        self._optics = build_stages(bench.file, values, bits)
-        self._scales = stage_scales(bench.file, self._optics, settings, values)
-        self._panel_codes = [
-            Codebook("blazed carrier", one.multiplier.tiles, one.stage.multiply.block) for one in self._optics
-        ]
-        self._mirror_codes: dict[str, Codebook] = {}
+        self.patterns = NetworkPatterns(bench.file, shape)
+        self._settings = bench.file.all_settings
         self.warnings: list[str] = []
         self._warned: set[str] = set()
         self._reference_electrons: dict[str, NDArray[np.float32]] = {}
         self._background: dict[str, Floats] = {}
-        self._settings = settings
         self.temperature_c, depth = depth_setting(bench, optical_depth)
         self.absorption = Absorption(bench.file.absorber_law, depth)
 
@@ -125,18 +111,16 @@ class BenchNetwork:
 
     def _measure_reference(self) -> None:
         reference = self.bench.file.reference
-        source = self._optics[0].source
-        dark = self._stack(
-            source, self._data_indices(source, np.zeros((1, self.shape.inputs), np.float32), pilots=False)
-        )
-        device = self.bench.file.stages[0].source.device
+        device, dark = self.bench.file.stages[0].source.device, self.patterns.dark()
         shot = Shot(reference.cameras, frozenset({reference.beam}), {device: 0})
         frames = self._take({device: dark}, [shot] * REFERENCE_FRAMES)
         for camera, counts in frames.items():
             electrons = counts.mean(axis=0) * self._step(camera)
             if electrons.min() < 0.1 * reference.electrons.value:
-                raise RunAborted(f"{camera}: the reference leaves {electrons.min():.0f} electrons in its darkest mode, "
-                                 f"{reference.electrons.value:.0f} are expected; check its beam and alignment")  # fmt: skip
+                raise RunAborted(
+                    f"{camera}: the reference leaves {electrons.min():.0f} electrons in its darkest mode, "
+                    f"{reference.electrons.value:.0f} are expected; check its beam and alignment"
+                )
             self._reference_electrons[camera] = electrons.astype(np.float32)
 
     def measure_background(self) -> None:
@@ -159,43 +143,9 @@ class BenchNetwork:
         """Write every layer's weights to its panel; those beyond the bench's range are clipped and counted."""
         for layer, weight in enumerate(weights):
             panel = self.bench.file.stages[layer].multiply
-            blocks = self.mask_indices(layer, weight)
             self.tally.clipped_weights += int((np.abs(weight) > panel.weight_range).sum())
-            slm = self.bench.slm(panel.device)
-            origin = centred_origin(slm.shape, panel.block, self._optics[layer].multiplier.shape)
-            slm.show(Pattern(blocks, self._panel_codes[layer], origin))
+            self.bench.slm(panel.device).show(self.patterns.mask(layer, weight))
             self.tally.mask_writes += 1
-
-    def mask_indices(self, layer: int, weight: Floats) -> NDArray[np.uint16]:
-        """Return the panel's block indices for one layer's weights, pilots included."""
-        optics, scales = self._optics[layer], self._scales[layer]
-        multiplier, limit = optics.multiplier, optics.stage.multiply.weight_range
-        blocks = np.full(multiplier.shape, multiplier.zero_index, np.uint16)
-        rows, columns = weight.shape
-        modulation = np.clip(weight, -limit, limit) / scales.weight_per_modulation
-        blocks[:rows, :columns] = multiplier.inverse(modulation)
-        first = optics.stage.end.modes
-        if layer == 0:  # the pilot columns are all alike: one row sums them, the other a quarter period shifted
-            lit = slice(optics.stage.source.modes, optics.stage.source.modes + self._pilot_columns(optics))
-            blocks[first, lit] = multiplier.full_index
-            blocks[first + 1, lit] = multiplier.quarter_index
-        else:  # pilots come in as such and are passed on
-            for pilot in range(2):
-                blocks[first + pilot, optics.stage.source.modes + pilot] = multiplier.full_index
-        return blocks
-
-    def _pilot_columns(self, optics: StageOptics) -> int:
-        full = self._scales[0].weight_per_modulation * optics.multiplier.reach
-        return max(1, min(round(PILOT_SUM / full), optics.stage.columns - optics.stage.source.modes))
-
-    def shown_weights(self, weights: Sequence[Floats]) -> list[torch.Tensor]:
-        """Return the weights the calibrated model says the panels show: levels, clipping and crosstalk included."""
-        shown = []
-        for layer, weight in enumerate(weights):
-            rows, columns = weight.shape
-            modulation = self._optics[layer].multiplier.modulation(self.mask_indices(layer, weight))
-            shown.append(modulation.real[:rows, :columns] * self._scales[layer].weight_per_modulation)
-        return shown
 
     # ---- fields
 
@@ -214,7 +164,7 @@ class BenchNetwork:
             port for port in (stage.activation_tap and stage.activation_tap.camera, stage.end.camera) if port
         )
         beams = frozenset({stage.source.beam, self.bench.file.reference.beam})
-        stacks = {stage.source.device: self._source_stack(layer, values)}
+        stacks = {stage.source.device: self.patterns.inputs(layer, values)}
         shots = [
             Shot(cameras, beams, {stage.source.device: k}, {self.bench.file.reference.beam: phase})
             for k in range(len(values))
@@ -234,12 +184,11 @@ class BenchNetwork:
             errors: Output errors, shape (n, rows).
         """
         stage = self.bench.file.stages[layer]
-        injector = self._optics[layer].injector
-        if stage.error_tap is None or injector is None or not isinstance(stage.end, Read):
+        if stage.error_tap is None or not isinstance(stage.end, Read):
             raise ConfigError(f"layer {layer} of bench {self.bench.file.name} reads no errors back")
         scale = np.maximum(np.abs(errors).max(axis=1, keepdims=True), 1e-12)
-        sent = self._stack(injector, self._data_indices(injector, errors / scale, pilots=True))
-        stacks = {stage.source.device: self._source_stack(layer, values), stage.end.inject: sent}
+        sent = self.patterns.errors(layer, errors / scale)
+        stacks = {stage.source.device: self.patterns.inputs(layer, values), stage.end.inject: sent}
         reference, probe, camera = self.bench.file.reference.beam, stage.end.beam, stage.error_tap.camera
         beams = frozenset({stage.source.beam, probe, reference})
         pi = math.pi
@@ -271,7 +220,7 @@ class BenchNetwork:
             for k in range(len(values))
             for phase in (0.0, math.pi)
         ]
-        counts = self._take({stage.source.device: self._source_stack(layer, values)}, shots)[camera]
+        counts = self._take({stage.source.device: self.patterns.inputs(layer, values)}, shots)[camera]
         stepped = counts.reshape(-1, 2, counts.shape[1])
         readout = self._readout(layer, camera)
         data = self._fields(layer, camera, stepped, np.array([1, -1], np.float32))[:, : values.shape[1]]
@@ -298,9 +247,7 @@ class BenchNetwork:
                 for camera, taken in self._take(stacks, held).items()
             }
             fields = {camera: self._fields(layer, camera, counts[camera], signs) for camera in cameras}
-            saturated = {
-                camera: (counts[camera] >= self.bench.camera(camera).top_count).any(axis=1) for camera in cameras
-            }
+            saturated = {camera: self._saturated(camera, counts[camera]) for camera in cameras}
             phases = {camera: self._pilot_phase(camera, fields[camera], saturated[camera]) for camera in cameras}
             self.phase_error_rad = max(phases.values(), key=abs)
             self.reference_rad -= float(np.mean(list(phases.values())))
@@ -325,6 +272,10 @@ class BenchNetwork:
         if math.hypot(cosine, sine) < DARK_PILOT * float(np.abs(fields).max() + 1e-30):
             raise RunAborted(f"{camera}: both pilots are dark; check that the beams reach it")
         return math.atan2(sine, cosine)
+
+    def _saturated(self, camera: str, stepped: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Return where any step of counts (n, steps, modes) is at the camera's top, shape (n, modes)."""
+        return np.any(stepped >= self.bench.camera(camera).top_count, axis=1)
 
     def _fields(self, layer: int, camera: str, stepped: NDArray[np.uint32], signs: Floats) -> Floats:
         """Return fields in network quantities, pilots included, from counts (n, steps, modes)."""
@@ -351,7 +302,7 @@ class BenchNetwork:
             self.warnings.append(message)
 
     def _readout(self, layer: int, camera: str) -> Readout:
-        return self._scales[layer].readouts[camera]
+        return self.patterns.scales[layer].readouts[camera]
 
     def _step(self, camera: str) -> float:
         settings = self._settings[camera]
@@ -368,38 +319,6 @@ class BenchNetwork:
             electrons = float(frames.counts.sum(dtype=np.float64)) * self._step(camera)
             tally.photons += electrons / self._settings[camera].quantum_efficiency
         return counts
-
-    # ---- patterns
-
-    def _source_stack(self, layer: int, values: Floats) -> PatternStack:
-        optics = self._optics[layer]
-        scale = 1.0 if layer == 0 else self._scales[layer].source_field
-        return self._stack(optics.source, self._data_indices(optics.source, values / scale, pilots=True))
-
-    def _data_indices(self, source: Source, amplitude: Floats, *, pilots: bool) -> NDArray[np.uint16]:
-        """Return code indices (n, modes) of data amplitudes, with pilots behind them."""
-        indices = np.full((len(amplitude), source.modes), source.zero_index, np.uint16)
-        indices[:, : amplitude.shape[1]] = source.indices(amplitude)
-        first = source.element.modes
-        if pilots and not source.signed:
-            indices[:, first:] = source.full_index
-        elif pilots:
-            indices[:, first] = source.full_index
-            indices[:, first + 1] = source.quarter_index
-        return indices
-
-    def sent_sums(self, layer: int, values: Floats) -> Floats:
-        """Return the sums a layer's source really sends for `values`: the nearest levels of its code."""
-        source, scale = self._optics[layer].source, self._scales[layer].source_field
-        return source.amplitude(source.indices(values / scale)) * np.float32(scale)
-
-    def _stack(self, source: Source, indices: NDArray[np.uint16]) -> PatternStack:
-        element = source.element
-        device = element.inject if isinstance(element, Read) else element.device
-        if device not in self._mirror_codes:
-            self._mirror_codes[device] = Codebook(f"code of {device}", source.tiles, element.block)
-        origin = centred_origin(self._settings[device].shape, element.block, (1, source.modes))
-        return PatternStack(indices[:, None, :], self._mirror_codes[device], origin)
 
 
 def _with_phase(shot: Shot, beam: str, phase_rad: float) -> Shot:

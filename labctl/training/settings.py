@@ -121,7 +121,7 @@ def _agreement_batches(samples: int, settings: TrainSettings) -> int:
 
 
 def photons(file: BenchFile, exposures: dict[str, int]) -> float:
-    """Return the photons on all cameras: the reference's, which outshine the signals ten to one, and each camera's share."""
+    """Return the photons on all cameras, taken as the reference's alone: they outshine the signals ten to one."""
     modes = [stage.rows + (stage.columns if stage.activation_tap else 0) for stage in file.stages]
     back = sum(stage.columns for stage in file.stages if stage.error_tap)
     per_exposure = (sum(modes) + back) / (len(modes) + sum(1 for stage in file.stages if stage.error_tap))

@@ -14,7 +14,7 @@ from torch import Tensor
 from labctl.bench import BenchFile, load_bench
 from labctl.optics import absorber
 from labctl.optics.absorber import LAWS, NATURAL_LINEWIDTH_HZ, Law
-from labctl.optics.layout import Encode, Read, Regenerate
+from labctl.optics.elements import Encode, Read, Regenerate
 from labctl.optics.multiplier import passive_amplitude
 from labctl.optics.network import Absorber, Source, build_stages
 from labctl.optics.parameters import believed

@@ -11,7 +11,7 @@ from labctl.bench import BenchFile, load_bench
 from labctl.errors import ConfigError
 from labctl.optics import absorber
 from labctl.optics.absorber import LAWS, Law
-from labctl.optics.layout import Encode, Read
+from labctl.optics.elements import Encode, Read
 from labctl.optics.multiplier import SlitMultiplier
 from labctl.optics.network import Absorber, Source
 from labctl.training.network import (
