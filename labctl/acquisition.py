@@ -5,7 +5,7 @@ preloaded, beam phases too, cameras are armed, and the first DMD that changes st
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.bench import Bench
-from labctl.devices import Frames, PatternStack
+from labctl.devices import DMD, Frames, PatternStack
 from labctl.devices import Sequence as LoadedSequence
 from labctl.errors import ConfigError, DeviceError, FrameLost
 
@@ -30,7 +30,7 @@ class Shot:
         cameras: Cameras read.
         beams: Beams that are on; all others are off.
         patterns: Frame number in its stack, by DMD; a DMD that is not named is dark.
-        phases_rad: Phase by beam, for beams that have one.
+        phases_rad: Phase by beam, for beams that have one; others keep the phase they have.
     """
 
     cameras: tuple[str, ...]
@@ -68,16 +68,26 @@ def measure(bench: Bench, patterns: Mapping[str, PatternStack], shots: Sequence[
     _check(patterns, shots)
     taken: dict[str, list[Frames]] = {}
     with _loaded(bench, patterns) as sequences:
-        for (beams, cameras, dmds), group in groupby(shots, key=_static_state):
+        for (beams, cameras, dmds, _), group in groupby(shots, key=_static_state):
             _switch(bench, beams)
+            _halt(bench, (name for name in _dmds(bench) if name not in dmds))
             for camera, frames in _play(bench, sequences, list(group), cameras, dmds).items():
                 taken.setdefault(camera, []).append(frames)
     joined = {camera: _join(camera, parts) for camera, parts in taken.items()}
     return Measurement(joined, len(shots))
 
 
-def _static_state(shot: Shot) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...]]:
-    return shot.beams, shot.cameras, tuple(shot.patterns)
+def _static_state(shot: Shot) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], frozenset[str]]:
+    return shot.beams, shot.cameras, tuple(shot.patterns), frozenset(shot.phases_rad)
+
+
+def _dmds(bench: Bench) -> list[str]:
+    return [name for name, device in bench.devices.items() if isinstance(device, DMD)]
+
+
+def _halt(bench: Bench, names: Iterable[str]) -> None:
+    for name in names:
+        bench.dmd(name).halt()
 
 
 def _check(patterns: Mapping[str, PatternStack], shots: Sequence[Shot]) -> None:
@@ -123,9 +133,11 @@ def _play(
     cameras: tuple[str, ...],
     dmds: tuple[str, ...],
 ) -> dict[str, Frames]:
-    for name in sorted({name for shot in shots for name in shot.phases_rad}):
-        bench.beam(name).load_phases([shot.phases_rad[name] for shot in shots])
+    period_s = max(bench.camera(camera).settings.period_s for camera in cameras)
+    phased = sorted(shots[0].phases_rad)
     try:
+        for name in phased:
+            bench.beam(name).load_phases([shot.phases_rad[name] for shot in shots])
         for camera in cameras:
             bench.camera(camera).arm(len(shots))
         master, *followers = dmds
@@ -133,12 +145,21 @@ def _play(
             bench.dmd(name).set_trigger("external")
             bench.dmd(name).play(sequences[name], _order(shots, name))
         bench.dmd(master).set_trigger("internal")
+        bench.dmd(master).set_timing(period_s)
         bench.dmd(master).play(sequences[master], _order(shots, master))
         return {camera: bench.camera(camera).collect() for camera in cameras}
-    except DeviceError:
-        for camera in cameras:
-            bench.camera(camera).disarm()
+    except BaseException:  # a stop as well as a fault: nothing may wait for triggers that will not come
+        _forget(bench, cameras, phased)
         raise
+
+
+def _forget(bench: Bench, cameras: Iterable[str], phased: Iterable[str]) -> None:
+    """Take back what was armed; what fails here is logged, the first fault is the one to report."""
+    for action in [bench.camera(camera).disarm for camera in cameras] + [bench.beam(b).clear_phases for b in phased]:
+        try:
+            action()
+        except DeviceError:
+            logger.exception("%s was not taken back", action)
 
 
 def _order(shots: list[Shot], dmd: str) -> NDArray[np.int64]:

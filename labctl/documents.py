@@ -38,8 +38,9 @@ class Document:
         self.lines: dict[Path_, int] = {}
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.data: dict[str, Any] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            # aliases become copies, so that an override of one place leaves the others alone
+            self.data: dict[str, Any] = _copy(yaml.safe_load(text))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             place = f", line {mark.line + 1}" if mark else ""
             raise ConfigError(f"{file}{place}: not readable as YAML: {getattr(error, 'problem', error)}") from error
@@ -116,24 +117,32 @@ class Document:
             lines = [self._explain(model, dict(failure), at) for failure in error.errors()]
             raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
-    def _written(self, path: Path_) -> str:
+    def _written(self, path: Path_) -> Path_:
         """Return `path` as it stands in the file: without the tags pydantic adds for alternatives."""
         kept: Path_ = ()
         for depth, part in enumerate(path, start=1):
             kept = (*kept, part) if depth == len(path) or (*kept, part) in self.lines else kept
-        return ".".join(str(part) for part in kept)
+        return kept
 
     def _explain(self, model: type[BaseModel], failure: dict[str, Any], at: Path_) -> str:
         path: Path_ = (*at, *failure["loc"])
-        line = self.line(path)
+        written = self._written(path)
+        line = self.line(written)
         place = f"{self.file}, line {line}" if line else self.file
-        name = self._written(path)
+        name = ".".join(str(part) for part in written)
         if failure["type"] == "extra_forbidden":
             return f"{place}: unknown key '{name}'{nearest(str(path[-1]), _keys_at(model, failure['loc'][:-1]))}"
         if failure["type"] == "missing":
             return f"{place}: key '{name}' is missing"
         what = f"{name}: " if name else ""
         return f"{place}: {what}{failure['msg'].removeprefix('Value error, ')}"
+
+
+def _copy(value: Any) -> Any:
+    """Return plain data without shared parts."""
+    if isinstance(value, dict):
+        return {key: _copy(one) for key, one in value.items()}
+    return [_copy(one) for one in value] if isinstance(value, list) else value
 
 
 def _is_parameter(entry: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -74,7 +75,7 @@ def parse_fraction(value: Any) -> float:
     """
     if isinstance(value, bool):
         raise ValueError(f"a number or a percentage is needed; got {value!r}")
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and abs(value) <= sys.float_info.max:
         return float(value)
     match = _QUANTITY.match(value) if isinstance(value, str) else None
     if match is None or match[2] not in ("", "%"):

@@ -41,9 +41,10 @@ class BeamState:
 
 @dataclass
 class MirrorState:
-    """What a DMD shows: `indices` (n, modes) of its code, and which of them at each trigger."""
+    """What a DMD shows: `indices` (n, modes) of a code, and which of them at each trigger."""
 
     indices: NDArray[np.uint16]
+    codebook: Codebook
     order: NDArray[np.integer] = field(default_factory=lambda: np.zeros(1, np.int64))
 
 
@@ -101,13 +102,13 @@ class LightPath:
         self.temperatures_c: dict[str, Callable[[], float]] = {}
         self.positions_m: dict[str, dict[str, float]] = {}
         self._mirrors: dict[str, MirrorState] = {}
-        self._sequences: dict[tuple[str, int], NDArray[np.uint16]] = {}
+        self._sequences: dict[tuple[str, int], tuple[NDArray[np.uint16], Codebook]] = {}
         self._codes: dict[str, Codebook] = {}
         sources = [source for stage in self.stages for source in (stage.source, stage.injector) if source]
         self._sources = {source.device: source for source in sources}
         self._panels = {stage.stage.multiply.device: stage.multiplier for stage in self.stages}
-        for name, source in self._sources.items():
-            self._mirrors[name] = MirrorState(self._dark(source))
+        for name in self._sources:
+            self.darken_mirrors(name)
 
     # ---- what twins write
 
@@ -142,7 +143,7 @@ class LightPath:
         """Show one pattern on a DMD until something else is played."""
         if name in self._sources:
             stack = PatternStack(pattern.indices[None], pattern.codebook, pattern.origin)
-            self._mirrors[name] = MirrorState(self._mode_indices(name, stack))
+            self._mirrors[name] = MirrorState(*self._mode_indices(name, stack))
 
     def free_mirrors(self, name: str, sequence: int) -> None:
         """Forget a sequence."""
@@ -151,35 +152,29 @@ class LightPath:
     def arm_mirrors(self, name: str, sequence: int, order: NDArray[np.integer]) -> None:
         """Make a DMD step through `order` at the triggers to come."""
         if name in self._sources:
-            self._mirrors[name] = MirrorState(self._sequences[name, sequence], order)
+            self._mirrors[name] = MirrorState(*self._sequences[name, sequence], order)
 
     def darken_mirrors(self, name: str) -> None:
         """Turn all mirrors of a DMD off."""
-        if name in self._sources:
-            self._mirrors[name] = MirrorState(self._dark(self._sources[name]))
+        source = self._sources.get(name)
+        if source is not None:
+            off = Codebook("all mirrors off", np.zeros((1, *source.tiles.shape[1:]), np.uint8), source.element.block)
+            self._mirrors[name] = MirrorState(np.zeros((1, source.modes), np.uint16), off)
 
-    @staticmethod
-    def _dark(source: Source) -> NDArray[np.uint16]:
-        return np.full((1, source.modes), source.zero_index, np.uint16)
-
-    def _mode_indices(self, name: str, patterns: PatternStack) -> NDArray[np.uint16]:
-        """Return the stack as code indices (n, modes); a stack in another geometry gets a code of its own."""
+    def _mode_indices(self, name: str, patterns: PatternStack) -> tuple[NDArray[np.uint16], Codebook]:
+        """Return the stack as indices (n, modes) of a code; a stack in another geometry gets a code of its own."""
         source, codebook = self._sources[name], patterns.codebook
         block, shape = source.element.block, self._settings[name].shape
         origin = centred_origin(shape, block, (1, source.modes))
         fits = codebook.block == block and patterns.indices.shape[1:] == (1, source.modes)
         if fits and patterns.origin == origin:
-            if self._codes.get(name) is not codebook:
-                source.use_tiles(np.asarray(codebook.tiles, np.uint8))
-                self._codes[name] = codebook
-            return patterns.indices[:, 0, :]
+            return patterns.indices[:, 0, :], codebook
         frames = (patterns[k].expand(shape) for k in range(len(patterns)))
         blocks = np.concatenate([_cut(frame, block, (1, source.modes), origin) for frame in frames])
         if len(blocks) > np.iinfo(np.uint16).max:
             raise LimitError(name, f"{len(patterns)} plain frames are too many in `matrix` fidelity; use mode blocks")
-        self._codes[name] = Codebook("plain frames", blocks, block)
-        source.use_tiles(blocks)
-        return np.arange(len(blocks), dtype=np.uint16).reshape(len(patterns), source.modes)
+        own = np.arange(len(blocks), dtype=np.uint16).reshape(len(patterns), source.modes)
+        return own, Codebook("plain frames", blocks, block)
 
     # ---- what cameras take
 
@@ -198,15 +193,25 @@ class LightPath:
 
     def expose(self, camera: str, n: int) -> Frames:
         """Return `n` frames of one camera at its own pace, everything else standing still."""
-        return self._run(n, [camera])[camera]
+        waiting = {name: beam.sequence for name, beam in self.beams.items()}
+        for beam in self.beams.values():
+            beam.sequence = None
+        try:
+            return self._run(n, [camera], self._camera(camera).period_s)[camera]
+        finally:
+            for name, phases in waiting.items():
+                self.beams[name].sequence = phases
 
-    def trigger(self, master: str, n: int) -> None:
-        """Let `n` triggers from `master` step all armed DMDs and beams and expose all armed cameras."""
+    def trigger(self, master: str, n: int, picture_s: float) -> None:
+        """Let `n` triggers from `master`, one per picture, step armed DMDs and beams and expose armed cameras."""
         armed = [name for name, sensor in self.sensors.items() if sensor.armed]
         for name in armed:
             if self.sensors[name].armed != n:
                 raise StateError(name, f"is armed for {self.sensors[name].armed} frames, {master} triggers {n}")
-        for name, frames in self._run(n, armed).items():
+        slow = [name for name in armed if picture_s < max(self._camera(name).period_s, self.sensors[name].exposure_s)]
+        for name, frames in self._run(n, armed, picture_s).items():
+            if name in slow:  # busy at every other trigger or more
+                frames = Frames(frames.counts[::2], frames.ids[: len(frames.ids[::2])], frames.times_s[::2])
             self.sensors[name].frames = frames
             self.sensors[name].armed = 0
         for beam in self.beams.values():
@@ -228,9 +233,8 @@ class LightPath:
     # ---- the light itself
 
     @torch.inference_mode()
-    def _run(self, n: int, cameras: Sequence[str]) -> dict[str, Frames]:
-        """Return `n` frames of each camera and let their time pass."""
-        period = max((self._camera(name).period_s for name in cameras), default=1e-3)
+    def _run(self, n: int, cameras: Sequence[str], period: float) -> dict[str, Frames]:
+        """Return `n` frames of each camera, one per `period` seconds, and let their time pass."""
         period = max(period, *(self.sensors[name].exposure_s for name in cameras)) if cameras else period
         times = self.clock.now_s() + period * np.arange(n, dtype=np.float64)
         noise = self.disturbance.shots(times)
@@ -270,6 +274,9 @@ class LightPath:
         beam, mirrors = self.beams[beam_name], self._mirrors[device]
         if not beam.on or beam.power_w == 0:
             return torch.zeros((n, source.modes), dtype=torch.complex64)
+        if self._codes.get(device) is not mirrors.codebook:
+            source.use_tiles(np.asarray(mirrors.codebook.tiles, np.uint8))
+            self._codes[device] = mirrors.codebook
         fields = source.fields(mirrors.indices, beam.power_w)
         order = mirrors.order if len(mirrors.order) == n else np.full(n, mirrors.order[-1])
         phase = beam.phase_rad if beam.sequence is None else beam.sequence[:n]

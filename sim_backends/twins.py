@@ -88,7 +88,7 @@ class TwinDMD(DMD):
     def _do_play(self, sequence: Sequence, order: NDArray[np.integer]) -> None:
         self._light.arm_mirrors(self.name, sequence.id, order)
         if self._trigger == "internal":
-            self._light.trigger(self.name, len(order))
+            self._light.trigger(self.name, len(order), self._picture_s)
 
     def _do_halt(self) -> None:
         self._light.darken_mirrors(self.name)
@@ -187,7 +187,7 @@ class TwinBeam(Beam):
         self._beam.sequence = None
 
     def _do_load_phases(self, phases_rad: SequenceOf[float]) -> None:
-        self._beam.sequence = np.asarray(phases_rad, float)
+        self._beam.sequence = np.asarray(phases_rad, float) if len(phases_rad) else None
 
     def _do_set_detuning(self, detuning_hz: float) -> None:
         self._beam.detuning_hz = detuning_hz

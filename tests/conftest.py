@@ -36,11 +36,11 @@ CAMERAS = ("camera_z1", "camera_hidden_1", "camera_error_1", "camera_output")
 
 
 @cache
-def believed_bench(bench: str, overrides: str) -> tuple[BenchFile, tuple[StageOptics, ...]]:
-    """Return a bench file and the optics it believes in; both are only read, so that tests may share them."""
+def believed_stages(bench: str, overrides: str) -> tuple[StageOptics, ...]:
+    """Return the optics a bench file believes in; they are only read, so that tests may share them."""
     file = load_bench(bench, json.loads(overrides))
     bits = {name: entry.settings.bit_depth for name, entry in file.devices.items() if entry.kind == "slm"}
-    return file, build_stages(file, believed(file.parameters()), bits)
+    return build_stages(file, believed(file.parameters()), bits)
 
 
 class Table:
@@ -149,7 +149,11 @@ def open_table() -> Iterator[OpenTable]:
         def open_one(
             overrides: Mapping[str, Any] | None = None, *, bench: str | Path = SMALL_BENCH, **options: Any
         ) -> Table:
-            file, stages = believed_bench(str(bench), json.dumps(overrides or {}))
+            changes = dict(overrides or {})
+            file = load_bench(bench, changes)
+            # noise and spread change nothing that is believed
+            kept = {path: one for path, one in changes.items() if path[:11] != "simulation." and path[-3:] != ".sd"}
+            stages = believed_stages(str(bench), json.dumps(kept))
             return Table(benches.enter_context(Bench(file, **{"simulate": True, **options})), stages)
 
         yield open_one

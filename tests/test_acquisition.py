@@ -192,7 +192,6 @@ def assert_as_before(table: "Table", dmd: str, *cameras: str) -> None:
     bench.beam(beam).off()
 
 
-@pytest.mark.xfail(reason="a DMD that no shot names goes on showing what it was told before")
 def test_a_dmd_that_a_shot_does_not_name_is_dark(table: "Table", stacks: dict[str, PatternStack]):
     table.bench.dmd("dmd_error").show(stacks["dmd_error"][0])
     without = Shot(("camera_error_1",), BOTH_WAYS, {"dmd_hidden": 0}, {"reference": 0.0})
@@ -202,14 +201,12 @@ def test_a_dmd_that_a_shot_does_not_name_is_dark(table: "Table", stacks: dict[st
     assert np.abs(taken[0].astype(int) - dark.astype(int)).max() <= ROUNDING
 
 
-@pytest.mark.xfail(reason="a DMD goes on showing the last frame of the sequence before")
 def test_a_dmd_that_only_the_shots_before_named_is_dark(table: "Table", stacks: dict[str, PatternStack]):
     with_one = error_shot(0, 1)
     without = Shot(with_one.cameras, with_one.beams, {"dmd_hidden": 0}, with_one.phases_rad)
     assert_each_as_alone(table.bench, stacks, [with_one, without])
 
 
-@pytest.mark.xfail(reason="KeyError in _play")
 def test_a_phase_that_only_some_shots_name_is_refused_or_kept(table: "Table", stacks: dict[str, PatternStack]):
     shots = [input_shot(0, math.pi), Shot(("camera_z1",), PUMPED, {"dmd_input": 0})]
     try:
@@ -334,7 +331,6 @@ def test_after_a_failure_at_any_step_the_bench_can_go_on(
     assert_each_as_alone(table.bench, stacks, shots)
 
 
-@pytest.mark.xfail(reason="phases stay loaded when a measurement fails")
 def test_phases_of_a_measurement_that_failed_do_not_reach_the_next(
     table: "Table", stacks: dict[str, PatternStack], monkeypatch: pytest.MonkeyPatch
 ):
@@ -348,7 +344,6 @@ def test_phases_of_a_measurement_that_failed_do_not_reach_the_next(
     assert np.abs(after.astype(int) - before.astype(int)).max() <= ROUNDING
 
 
-@pytest.mark.xfail(reason="only a DeviceError disarms the cameras")
 @pytest.mark.parametrize("error", [RunStopped("stop"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
 def test_after_a_stop_in_the_middle_the_bench_can_go_on(
     table: "Table", stacks: dict[str, PatternStack], error: BaseException

@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from labctl.bench.schema import BenchFile, import_class
 from labctl.clock import Clock, ManualClock, WallClock
 from labctl.devices import DMD, SLM, Beam, Camera, Device, PowerMeter, Stage, VapourCell
-from labctl.errors import ConfigError, DriverMissing, LabError, StateError
+from labctl.errors import ConfigError, DriverMissing, StateError
 
 logger = logging.getLogger(__name__)
 D = TypeVar("D", bound=Device)
@@ -151,8 +151,7 @@ class Bench:
     def darken(self) -> None:
         """Switch every beam off and remember which were on."""
         self._lit_before_pause = [beam.name for beam in self.beams if beam.is_on]
-        for beam in self.beams:
-            beam.off()
+        self._all_off()
 
     def restore(self) -> None:
         """Switch on again what `darken` switched off."""
@@ -166,8 +165,13 @@ class Bench:
         try:
             yield
         finally:
+            self._all_off()
+
+    def _all_off(self) -> None:
+        """Switch every beam off; one that fails, or a stop while it switches, does not keep the others lit."""
+        with ExitStack() as beams:
             for beam in self.beams:
-                beam.off()
+                beams.callback(beam.off)
 
     def _build(self) -> Iterator[tuple[str, Device]]:
         light_path = self._light_path() if self.simulated else None
@@ -203,7 +207,7 @@ def _simulated(file: BenchFile, simulate: bool | Collection[str]) -> frozenset[s
 def _attempt(action: Callable[[Device], None], device: Device) -> Exception | None:
     try:
         action(device)
-    except (LabError, OSError, RuntimeError) as error:
+    except Exception as error:  # whatever a vendor's code raises, the other devices must still be made safe
         logger.exception("%s could not be made safe", device.name)
         return error
     return None

@@ -49,13 +49,34 @@ def require_able(file: BenchFile) -> None:
 
 
 def power_table(file: BenchFile) -> list[PowerRow]:
-    """Return every plane's power, geometry and photon budget, in pump order."""
+    """Return every plane's power, geometry and photon budget, in pump order.
+
+    Raises:
+        ConfigError: A plane has no light at all, so that nothing can be weighed against it.
+    """
+    _require_some_light(file)
     values = believed(file.parameters())
     optics = build_stages(file, values, file.panel_bits)
     rows = [_laser_row(file)]
     for one, scales in zip(optics, stage_scales(file, optics, file.all_settings, values), strict=True):
         rows += [*_geometry_rows(file, one.stage), *_light_rows(file, one, scales), *_camera_rows(file, one, scales)]
     return rows
+
+
+def _require_some_light(file: BenchFile) -> None:
+    dark = []
+    for stage in file.stages:
+        beams = [stage.source.beam] + ([stage.end.beam] if isinstance(stage.end, Read) else [])
+        dark += [f"beam {beam} has no power" for beam in beams if file.settings(beam).power_w <= 0]
+        for camera in stage.cameras:
+            if camera not in file.reference.cameras:
+                dark.append(f"camera {camera} is not among the reference's cameras and cannot read fields")
+    positive = ("efficiency", "fraction", "reflectivity", "electrons", "saturation_power", "depth_at_70c")
+    for name, parameter in file.parameters().items():
+        if name.rpartition(".")[2].endswith(positive) and parameter.value <= 0:
+            dark.append(f"{name} is {parameter.value:g}, it must be above 0")
+    if dark:
+        raise ConfigError("\n".join(f"{file.name}: {line}" for line in dark))
 
 
 def _laser_row(file: BenchFile) -> PowerRow:

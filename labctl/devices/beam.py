@@ -3,6 +3,9 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Self
+
+from pydantic import model_validator
 
 from labctl.clock import Clock
 from labctl.devices.base import Device
@@ -27,6 +30,12 @@ class BeamSettings(StrictModel):
     max_detuning_hz: Hertz = 0.0
     has_phase: bool = False
     switch_s: Seconds
+
+    @model_validator(mode="after")
+    def _within_ceiling(self) -> Self:
+        if not 0 <= self.power_w <= self.max_power_w:
+            raise ValueError(f"power {self.power_w:g} W is not within 0 to max_power {self.max_power_w:g} W")
+        return self
 
 
 class Beam(Device):
@@ -98,7 +107,7 @@ class Beam(Device):
             StateError: The beam is closed.
             LimitError: The beam has no phase control, or the value is not finite.
         """
-        self.load_phases([phase_rad])
+        self._require_phases([phase_rad])
         self._do_set_phase(phase_rad)
 
     def load_phases(self, phases_rad: Sequence[float]) -> None:
@@ -108,12 +117,20 @@ class Beam(Device):
             StateError: The beam is closed.
             LimitError: The beam has no phase control, or a value is not finite.
         """
+        self._require_phases(phases_rad)
+        self._do_load_phases(phases_rad)
+
+    def clear_phases(self) -> None:
+        """Forget phases that were loaded and not used."""
+        self._require_open()
+        self._do_load_phases([])
+
+    def _require_phases(self, phases_rad: Sequence[float]) -> None:
         self._require_open()
         if not self.settings.has_phase:
             raise LimitError(self.name, "has no phase control; choose a beam with has_phase in its settings")
         if not all(map(math.isfinite, phases_rad)):
             raise LimitError(self.name, "a phase must be a finite number of rad")
-        self._do_load_phases(phases_rad)
 
     def set_detuning(self, detuning_hz: float) -> None:
         """Set the detuning from line centre in Hz.

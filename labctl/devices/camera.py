@@ -2,10 +2,11 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from labctl.clock import Clock
 from labctl.devices.base import Device
@@ -47,6 +48,15 @@ class CameraSettings(StrictModel):
     full_well: float
     read_noise: float
     roi_per_mode: tuple[int, int] = (1, 1)
+
+    @model_validator(mode="after")
+    def _exposure_within_range(self) -> Self:
+        if not 0 < self.min_exposure_s <= self.exposure_s <= self.max_exposure_s:
+            low, high = self.min_exposure_s, self.max_exposure_s
+            raise ValueError(
+                f"exposure {self.exposure_s:g} s is not within min and max exposure, {low:g} to {high:g} s"
+            )
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,13 +137,15 @@ class Camera(Device):
 
         Raises:
             StateError: The camera is closed or armed already.
-            LimitError: Not at least one frame.
+            LimitError: Not at least one frame, or no such trigger.
         """
         self._require_open()
         if self._armed:
             raise StateError(self.name, f"still waits for {self._armed} frames; collect or disarm first")
         if n < 1:
             raise LimitError(self.name, f"{n} frames were asked for, at least 1 is needed")
+        if trigger not in ("internal", "external"):
+            raise LimitError(self.name, f"trigger '{trigger}' was asked for, allowed is internal or external")
         self._do_arm(n, trigger)
         self._armed = n
 

@@ -1,6 +1,9 @@
 """Vapour cell: a temperature that is ramped and read; optical depth is calibrated, never set."""
 
 from abc import abstractmethod
+from typing import Self
+
+from pydantic import model_validator
 
 from labctl.clock import Clock
 from labctl.devices.base import Device
@@ -27,6 +30,15 @@ class CellSettings(StrictModel):
     tolerance_k: float = 0.02
     timeout_s: Seconds
     safe_temperature_c: Celsius
+
+    @model_validator(mode="after")
+    def _safe_within_range(self) -> Self:
+        low, high = self.min_temperature_c, self.max_temperature_c
+        if not low <= self.safe_temperature_c <= high:
+            raise ValueError(
+                f"safe_temperature {self.safe_temperature_c:g} degC is not within {low:g} to {high:g} degC"
+            )
+        return self
 
 
 class VapourCell(Device):

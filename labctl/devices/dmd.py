@@ -122,7 +122,8 @@ class DMD(Device):
         self._require_open()
         self._require_loaded(sequence)
         order = np.arange(sequence.frames) if order is None else np.asarray(order)
-        if order.ndim != 1 or order.size == 0 or order.min() < 0 or order.max() >= sequence.frames:
+        whole = order.ndim == 1 and order.size > 0 and np.issubdtype(order.dtype, np.integer)
+        if not whole or order.min() < 0 or order.max() >= sequence.frames:
             raise LimitError(self.name, f"frame numbers 0 to {sequence.frames - 1} are loaded, others were asked for")
         self._do_play(sequence, order)
 

@@ -25,7 +25,7 @@ class Codebook:
     block: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if self.tiles.ndim != 3 or self.tiles.dtype not in (np.uint8, np.uint16):
+        if self.tiles.ndim != 3 or self.tiles.size == 0 or self.tiles.dtype not in (np.uint8, np.uint16):
             raise ValueError(f"codebook tiles are (indices, rows, cols) of uint8 or uint16, got {self.tiles.shape}")
         if min(self.block) < 1:
             raise ValueError(f"a block has at least one pixel, got {self.block}")

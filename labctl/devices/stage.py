@@ -2,6 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Self
+
+from pydantic import model_validator
 
 from labctl.clock import Clock
 from labctl.devices.base import Device
@@ -20,6 +23,12 @@ class AxisLimits(StrictModel):
 
     low_m: Metres
     high_m: Metres
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.low_m >= self.high_m:
+            raise ValueError(f"low {self.low_m:g} m must lie below high {self.high_m:g} m")
+        return self
 
 
 class StageSettings(StrictModel):

@@ -64,8 +64,9 @@ def read_out(
         top: Highest count of a mode.
     """
     signal = electrons.numpy()
-    # each pixel's rounding is noise of step^2 / 12 on the sum
-    constant = pixels * (noise_scale**2 * read_noise**2 + step**2 / 12) + (pixels * row_noise) ** 2
+    # each pixel's rounding is noise of step^2 / 12 on the sum; without any noise the whole sum is rounded once
+    rounding = step**2 / 12 if noise_scale else 0.0
+    constant = pixels * (noise_scale**2 * read_noise**2 + rounding) + (pixels * row_noise) ** 2
     variance = np.maximum(signal, 0) * noise_scale**2 + constant
     noisy = signal + np.sqrt(variance) * rng.standard_normal(signal.shape, dtype=np.float32)
     return np.clip(np.rint(noisy / step), 0, top).astype(np.uint32)

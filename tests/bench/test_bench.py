@@ -222,20 +222,10 @@ def test_a_failing_run_ends_dark_and_keeps_its_error(file: BenchFile, closed: li
 
 
 FORESEEN = [StateError("pump", "stuck"), OSError("port gone"), RuntimeError("vendor code -3")]
-UNFORESEEN = [
-    pytest.param(error, marks=pytest.mark.xfail(reason="only errors that were foreseen are gathered"))
-    for error in (ValueError("vendor wrapper"), KeyError("handle"), AttributeError("no library"))
-]
+UNFORESEEN = [ValueError("vendor wrapper"), KeyError("handle"), AttributeError("no library")]
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        *FORESEEN,
-        *(pytest.param(e, marks=pytest.mark.xfail(reason="only some errors are gathered")) for e in UNFORESEEN),
-    ],
-    ids=lambda error: type(error).__name__,
-)
+@pytest.mark.parametrize("error", [*FORESEEN, *UNFORESEEN], ids=lambda error: type(error).__name__)
 def test_every_failure_on_closing_is_gathered_and_nothing_is_left_open(
     file: BenchFile, closed: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
@@ -402,7 +392,6 @@ def test_a_block_ends_dark_however_it_ends(bench: Bench, error: BaseException | 
     assert not lit(bench)
 
 
-@pytest.mark.xfail(reason="the first beam that fails ends the loop, and a stop during its wait is such a failure")
 @pytest.mark.parametrize("way", ["darken", "dark_at_end"])
 @pytest.mark.parametrize("cause", ["a broken beam", "a stop"])
 def test_all_beams_go_dark_even_when_one_of_them_fails(

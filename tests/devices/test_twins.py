@@ -63,10 +63,6 @@ def simulated() -> Iterator[dict[str, Bench]]:
 class TestTwinDMD(DMDContract):
     device = of_kind("dmd")
 
-    @pytest.mark.xfail(reason="the twin steps at the cameras' period, whatever picture time was set")
-    def test_a_picture_stays_as_long_as_was_set(self, opened):
-        super().test_a_picture_stays_as_long_as_was_set(opened)
-
 
 class TestTwinSLM(SLMContract):
     device = of_kind("slm")

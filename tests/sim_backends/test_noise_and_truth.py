@@ -16,7 +16,7 @@ from labctl.optics.parameters import Parameter, believed
 from sim_backends import truth as truth_module
 from sim_backends.noise import NoiseSet, load_noise_set
 from sim_backends.truth import VARYING, Truth, draw_truth
-from tests.conftest import CAMERAS, SMALL_BENCH, Table, believed_bench, shipped_spreads
+from tests.conftest import CAMERAS, SMALL_BENCH, Table, believed_stages, shipped_spreads
 
 if TYPE_CHECKING:
     from tests.conftest import OpenTable
@@ -201,7 +201,7 @@ VISIBLE: Mapping[str, str | float] = {
 def observed(overrides: str) -> tuple[np.ndarray, ...]:
     """Return the counts of all cameras of a small bench, an hour after it was opened and with the cell warm."""
     with Bench(load_bench(SMALL_BENCH, json.loads(overrides)), True, seed=3) as bench:
-        table = Table(bench, believed_bench(str(SMALL_BENCH), "{}")[1])
+        table = Table(bench, believed_stages(str(SMALL_BENCH), "{}"))
         rng = np.random.default_rng(1)
         for panel, one in table.multipliers.items():
             table.write(panel, rng.uniform(-0.5, 0.5, one.shape))
@@ -357,8 +357,11 @@ def test_equal_seeds_give_equal_counts(full: Any):
     assert np.array_equal(full(1, 2), full(1, 2))
 
 
-def test_another_seed_is_other_noise_on_the_same_truth(full: Any):
+def test_another_seed_is_other_noise(full: Any):
     assert not np.array_equal(full(1, 2), full(3, 2))
+
+
+def test_another_seed_is_the_same_truth(full: Any):
     still = {"simulation.noise_scale": 0, "simulation.terms.reference_phase_walk": {"value": "0 rad", "source": "off"}}
     assert np.abs(full(1, 2, still) - full(3, 2, still)).max() <= 12  # rounding
 
@@ -366,7 +369,10 @@ def test_another_seed_is_other_noise_on_the_same_truth(full: Any):
 def test_another_truth_seed_is_another_truth(full: Any):
     still = {"simulation.noise_scale": 0}
     assert np.abs(full(1, 2, still) - full(1, 3, still)).max() > 100
-    assert np.array_equal(full(1, None), full(1, 1))  # the file's own
+
+
+def test_the_truth_seed_is_the_files_own_by_default(full: Any):
+    assert np.array_equal(full(1), full(1, 1))
 
 
 def test_without_imperfections_all_truths_are_one(full: Any):
