@@ -208,6 +208,7 @@ class LightPath:
         for name in armed:
             if self.sensors[name].armed != n:
                 raise StateError(name, f"is armed for {self.sensors[name].armed} frames, {master} triggers {n}")
+        self._require_steps(master, n)
         slow = [name for name in armed if picture_s < max(self._camera(name).period_s, self.sensors[name].exposure_s)]
         for name, frames in self._run(n, armed, picture_s).items():
             if name in slow:  # busy at every other trigger or more
@@ -218,6 +219,15 @@ class LightPath:
             beam.sequence = None
         for state in self._mirrors.values():
             state.order = state.order[-1:]
+
+    def _require_steps(self, master: str, n: int) -> None:
+        """Refuse triggers that would leave a DMD or beam behind, its frames under another identity."""
+        for name, state in self._mirrors.items():
+            if len(state.order) not in (1, n):
+                raise StateError(name, f"is armed for {len(state.order)} steps, {master} triggers {n}")
+        for name, beam in self.beams.items():
+            if beam.sequence is not None and len(beam.sequence) != n:
+                raise StateError(name, f"has {len(beam.sequence)} phases loaded, {master} triggers {n}")
 
     def collect(self, camera: str) -> Frames:
         """Return what a triggered camera holds; no frames when no trigger came."""

@@ -150,7 +150,7 @@ class Bench:
 
     def darken(self) -> None:
         """Switch every beam off and remember which were on."""
-        self._lit_before_pause = [beam.name for beam in self.beams if beam.is_on]
+        self._lit_before_pause += [beam.name for beam in self.beams if beam.is_on]
         self._all_off()
 
     def restore(self) -> None:
@@ -177,6 +177,8 @@ class Bench:
         light_path = self._light_path() if self.simulated else None
         for name, entry in self.file.devices.items():
             path = entry.twin if name in self.simulated else entry.driver
+            if path is None and name in self.simulated:
+                raise DriverMissing(name, "the bench file names no twin for it; add `twin:` or do not simulate it")
             if path is None:
                 raise DriverMissing(name, "the bench file names no driver for it; add `driver:` or use --simulate")
             built = import_class(path, f"device {name}")

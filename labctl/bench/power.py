@@ -57,7 +57,7 @@ def power_table(file: BenchFile) -> list[PowerRow]:
     _require_some_light(file)
     values = believed(file.parameters())
     optics = build_stages(file, values, file.panel_bits)
-    rows = [_laser_row(file)]
+    rows = [_laser_row(file), *_meter_rows(file)]
     for one, scales in zip(optics, stage_scales(file, optics, file.all_settings, values), strict=True):
         rows += [*_geometry_rows(file, one.stage), *_light_rows(file, one, scales), *_camera_rows(file, one, scales)]
     return rows
@@ -87,6 +87,12 @@ def _laser_row(file: BenchFile) -> PowerRow:
         f"laser {wavelength:.2f} nm", "all beams", show(total, POWER), show(file.laser.power_w, POWER),
         total <= file.laser.power_w,
     )  # fmt: skip
+
+
+def _meter_rows(file: BenchFile) -> Iterator[PowerRow]:
+    for meter, beam in file.meters.items():
+        power, most = file.settings(beam).max_power_w, file.settings(meter).max_power_w
+        yield PowerRow(meter, f"ceiling of {beam}", show(power, POWER), show(most, POWER), power <= most)
 
 
 def _geometry_rows(file: BenchFile, stage: Stage) -> Iterator[PowerRow]:

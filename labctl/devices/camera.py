@@ -176,8 +176,10 @@ class Camera(Device):
 
     def close(self) -> None:
         """Disarm and disconnect; closing twice does nothing."""
-        super().close()
-        self._armed = 0
+        try:
+            super().close()
+        finally:
+            self._armed = 0
 
     def _do_shape(self) -> tuple[int, int]:
         return self.settings.shape

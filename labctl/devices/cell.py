@@ -84,7 +84,7 @@ class VapourCell(Device):
         """
         self._require_open()
         end = self.clock.now_s() + self.settings.timeout_s
-        while abs(self._do_temperature_c() - temperature_c) > self.settings.tolerance_k:
+        while not abs(self._do_temperature_c() - temperature_c) <= self.settings.tolerance_k:
             if self.clock.now_s() > end:
                 raise DeviceTimeout(
                     self.name,
@@ -95,7 +95,7 @@ class VapourCell(Device):
 
     def _do_make_safe(self) -> None:
         # a ramp, never "off at once": the reservoir must stay the coldest part or rubidium coats the windows
-        self._do_set_temperature(self.settings.safe_temperature_c)
+        self._do_set_temperature(min(self._do_temperature_c(), self.settings.safe_temperature_c))
 
     @abstractmethod
     def _do_temperature_c(self) -> float: ...

@@ -124,7 +124,8 @@ class DMD(Device):
         order = np.arange(sequence.frames) if order is None else np.asarray(order)
         whole = order.ndim == 1 and order.size > 0 and np.issubdtype(order.dtype, np.integer)
         if not whole or order.min() < 0 or order.max() >= sequence.frames:
-            raise LimitError(self.name, f"frame numbers 0 to {sequence.frames - 1} are loaded, others were asked for")
+            asked = f"{order.min():g} to {order.max():g}" if order.size else "none"
+            raise LimitError(self.name, f"frame numbers {asked} were asked for, allowed is 0 to {sequence.frames - 1}")
         self._do_play(sequence, order)
 
     def halt(self) -> None:
@@ -159,11 +160,13 @@ class DMD(Device):
 
     def close(self) -> None:
         """Stop playing, forget loaded sequences and disconnect; closing twice does nothing."""
-        super().close()
-        self._loaded.clear()
+        try:
+            super().close()
+        finally:
+            self._loaded.clear()
 
     def _require_loaded(self, sequence: Sequence) -> None:
-        if sequence.id not in self._loaded:
+        if self._loaded.get(sequence.id) is not sequence:
             raise StateError(self.name, f"sequence {sequence.id} is not loaded; load it (again) before this")
 
     def _do_load_blocks(self, sequence: Sequence, patterns: PatternStack) -> None:

@@ -80,6 +80,12 @@ class SlitMultiplier:
         field += self._pair[row_of_pair + bordered[:, 2:]]
         return field
 
+    def silent_index(self, left: int, right: int) -> int:
+        """Return the index that sends least light between two neighbours, whose blurred phase it cancels."""
+        size = len(self._own)
+        pair = self._pair.reshape(size, size)
+        return int((self._own + pair[:, left] + pair[:, right]).abs()[: self.full_index + 1].argmin())
+
     def show(self, indices: NDArray[np.uint16]) -> None:
         """Set the matrix to what the panel shows: `indices` of blocks, shape (rows, columns), of `tiles`."""
         self.show_fields(self.modulation(indices))

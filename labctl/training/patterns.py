@@ -63,6 +63,11 @@ class NetworkPatterns:
         else:  # pilots come in as such and are passed on
             for pilot in range(2):
                 blocks[first + pilot, optics.stage.source.modes + pilot] = multiplier.full_index
+        # a pilot's blurred phase must not send its light into the last data column
+        border = optics.stage.source.modes - 1
+        for row in (first, first + 1):
+            left, right = int(blocks[row, border - 1]), int(blocks[row, border + 1])
+            blocks[row, border] = multiplier.silent_index(left, right)
         return blocks
 
     def _pilot_columns(self, optics: StageOptics) -> int:

@@ -139,12 +139,12 @@ def test_the_order_has_the_envelope_of_a_square_pixel(period: int, missing: floa
 def test_blazed_levels_are_real_antisymmetric_and_the_last_index_is_i(period: int, bit_depth: int):
     field = blazed_field(blazed_tiles(2 * period, period, bit_depth), bit_depth, period)
     data = field[: FULL + 1]
-    assert np.abs(data.imag).max() < 1e-12
+    assert np.abs(np.imag(data)).max() < 1e-12
     np.testing.assert_allclose(data, -data[::-1], atol=1e-12)
     assert abs(field[ZERO]) < 1e-12
     assert field[FULL] == pytest.approx(envelope(period), rel=1e-3)
     assert field[QUARTER] == pytest.approx(1j * field[FULL], abs=1e-12)
-    assert (np.diff(data.real) >= 0).all()
+    assert (np.diff(np.real(data)) >= 0).all()
 
 
 def test_eight_bit_levels_cost_less_than_a_hundredth_of_full_scale():
@@ -285,27 +285,25 @@ ROW = blazed_tiles(16, 8, 8)[[*EXTREMES, *np.random.default_rng(0).integers(0, Q
 
 @pytest.mark.parametrize(
     ("sigma_px", "tolerance"),
-    # what 4 samples per pixel leave; a blur of 0.15 px is narrower than one of them
-    [(0.0, 0.002), (0.15, 0.017), (0.3, 0.006), (0.4, 0.005), (0.5, 0.004), (0.6, 0.003), (0.8, 0.003), (1.0, 0.005)],
+    # what 4 samples per pixel leave out; a blur of 0.15 px is narrower than one of them
+    [(0.0, 0.002), (0.15, 0.025), (0.3, 0.008), (0.4, 0.006), (0.5, 0.0045), (0.6, 0.0035), (0.8, 0.003), (1.0, 0.005)],
 )
 def test_own_and_pair_fields_add_up_to_the_blurred_panel(block_cols: int, sigma_px: float, tolerance: float):
     light = row_of_blocks(ROW, block_cols, sigma_px)
     assert np.abs(light).max() > 0.5
-    print("C", block_cols, sigma_px, np.abs(modelled_row(ROW, block_cols, sigma_px) - light).max())
     np.testing.assert_allclose(modelled_row(ROW, block_cols, sigma_px), light, atol=tolerance)
 
 
 @pytest.mark.parametrize(
-    ("sigma_px", "beyond_two_pixels"), [(0.0, 0), (0.15, 0), (0.4, 0), (0.6, 2e-5), (0.8, 8e-4), (1.0, 4e-3)]
+    ("sigma_px", "beyond_two_pixels"), [(0.0, 0), (0.15, 0), (0.4, 0), (0.6, 2e-5), (0.8, 6e-4), (1.0, 3.2e-3)]
 )
 def test_more_samples_leave_only_the_light_beyond_two_pixels(
     monkeypatch: pytest.MonkeyPatch, block_cols: int, sigma_px: float, beyond_two_pixels: float
 ):
-    """Pairs reach two pixels over a border; nothing but that and the sampling sets them apart from the panel."""
+    """Pairs reach two pixels over a border; nothing but that and the sampling sets their fields apart."""
     monkeypatch.setattr(modulator, "SUBPIXELS", 32)
     light = row_of_blocks(ROW, block_cols, sigma_px)
-    print("E", block_cols, sigma_px, np.abs(modelled_row(ROW, block_cols, sigma_px)- light).max())
-    np.testing.assert_allclose(modelled_row(ROW, block_cols, sigma_px), light, atol=beyond_two_pixels + 2e-4)
+    np.testing.assert_allclose(modelled_row(ROW, block_cols, sigma_px), light, atol=beyond_two_pixels + 1e-4)
 
 
 @pytest.mark.parametrize(("sigma_px", "published"), [(0.4, 0.92), (0.6, 0.88), (0.8, 0.84)])

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.bench import BenchFile, load_bench
+from labctl.devices import Codebook
 from labctl.optics import absorber
 from labctl.optics.absorber import LAWS, NATURAL_LINEWIDTH_HZ, Law
 from labctl.optics.elements import Encode, Read, Regenerate
+from labctl.optics.modulator import carrier_response
 from labctl.optics.multiplier import passive_amplitude
-from labctl.optics.network import Absorber, Source, build_stages
+from labctl.optics.network import CARRIER_TILE_MIRRORS, TILE_COLUMNS, Absorber, Source, build_stages
 from labctl.optics.parameters import believed
 
 UNIT_POWER_W = 1e-6
@@ -26,11 +28,11 @@ ENCODE = Encode.model_validate(
     {"device": "dmd", "beam": "pump", "modes": 5, "pilot_columns": 3, "block": [255, 2], "efficiency": PART}
 )
 REGENERATE = Regenerate.model_validate(
-    {"camera": "camera", "device": "dmd", "beam": "pump", "gain": "20 dB", "modes": 4, "block": [64, 10],
+    {"camera": "camera", "device": "dmd_hidden", "beam": "pump", "gain": "20 dB", "modes": 4, "block": [64, 10],
      "carrier": 8, "efficiency": PART, "fraction": PART, "full_scale": 8}
 )  # fmt: skip
 READ = Read.model_validate(
-    {"camera": "camera", "fraction": PART, "full_scale": 4, "inject": "dmd", "beam": "probe", "modes": 3,
+    {"camera": "camera", "fraction": PART, "full_scale": 4, "inject": "dmd_error", "beam": "probe", "modes": 3,
      "block": [64, 10], "carrier": 8, "efficiency": PART}
 )  # fmt: skip
 
@@ -49,6 +51,11 @@ every_source = pytest.mark.parametrize("source", SOURCES, ids=["encode", "regene
 @pytest.mark.parametrize(("source", "modes"), [(SOURCES[0], 5 + 3), (SOURCES[1], 4 + 2), (SOURCES[2], 3 + 2)])
 def test_a_source_lights_its_data_and_its_pilots(source: Source, modes: int):
     assert source.modes == modes
+
+
+@pytest.mark.parametrize(("source", "device"), [*zip(SOURCES, ["dmd", "dmd_hidden", "dmd_error"], strict=True)])
+def test_a_source_names_the_mirrors_that_write_it(source: Source, device: str):
+    assert source.device == device
 
 
 @every_source
@@ -112,6 +119,45 @@ def test_a_source_follows_the_code_it_is_given():
     before = turned.fields(indices, 1e-6)
     turned.use_tiles(np.roll(turned.tiles, 4, axis=1))  # half a period
     torch.testing.assert_close(turned.fields(indices, 1e-6), -before)
+
+
+# ---- tiles of a carrier
+
+BLOCKS = [((64, 10), 8), ((1080, 14), 8), ((1080, 160), 8), ((128, 16), 8), ((1080, 37), 8), ((1016, 32), 8),
+          ((48, 1), 12), ((4, 33), 4), ((1080, 64), 1080)]  # fmt: skip
+
+
+def regenerating(block: tuple[int, int], carrier: int) -> Source:
+    return source(REGENERATE.model_copy(update={"block": block, "carrier": carrier}))
+
+
+@pytest.mark.parametrize(("block", "carrier"), BLOCKS)
+def test_a_carrier_tile_fills_its_block_by_whole_repetition(block: tuple[int, int], carrier: int):
+    tiles = regenerating(block, carrier).tiles
+    rows, columns = tiles.shape[1:]
+    assert block[0] % rows == block[1] % columns == 0
+    assert rows % carrier == 0
+    assert columns <= TILE_COLUMNS
+    assert rows * columns <= CARRIER_TILE_MIRRORS or rows == carrier
+
+
+@pytest.mark.parametrize(("block", "carrier"), BLOCKS)
+def test_the_whole_block_writes_the_amplitude_its_index_stands_for(block: tuple[int, int], carrier: int):
+    """Level by level: a tile cut off at the edge of the block would bend the code."""
+    one = regenerating(block, carrier)
+    chosen = np.unique(np.linspace(0, one.full_index, 5).astype(np.uint16))
+    blocks = Codebook("carrier", one.tiles[chosen], block).blocks
+    assert blocks.shape[1:] == block
+    np.testing.assert_allclose(carrier_response(carrier)(blocks), one.amplitude(chosen), atol=1e-6)
+
+
+@pytest.mark.parametrize(("block", "levels"), [((1080, 14), 600), ((1080, 160), 800), ((64, 10), 80), ((128, 16), 256)])
+def test_small_tiles_leave_levels_finer_than_shot_noise(block: tuple[int, int], levels: int):
+    """A mode's reading has 0.26 % of full scale of shot noise; a rounding error is half a step over the root of 3."""
+    one = regenerating(block, 8)
+    assert one.levels >= levels
+    if block[0] == 1080:
+        assert 0.5 / one.levels / math.sqrt(3) < 0.0026
 
 
 # ---- the cell
@@ -196,6 +242,11 @@ def test_stages_of_the_bench_have_its_modes_efficiencies_and_cell(vapour_cell: B
     assert second.absorber is not None
     assert second.injector is not None
     assert second.injector.modes == second.multiplier.shape[0]
+    assert (first.source.device, second.source.device, second.injector.device) == (
+        "dmd_input",
+        "dmd_hidden",
+        "dmd_error",
+    )
     assert (second.absorber.kappa, second.absorber.crosstalk) == (0.1, 0.01)
     assert (second.absorber.law, second.absorber.saturation_ratio) == ("published", 1)
 

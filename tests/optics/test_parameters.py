@@ -53,6 +53,13 @@ def test_a_percentage_is_a_share_of_the_values_magnitude(value: float, percent: 
     assert read(Number, value=value, sd=f"{percent:.3f} %").sd == pytest.approx(abs(value) * percent / 100)
 
 
+@pytest.mark.parametrize(("kind", "value"), [(Number, 0), (Number, "0 %"), (PhaseParameter, "0 rad")])
+def test_a_percentage_of_nothing_is_refused_and_no_spread_around_nothing_is_not(kind: Any, value: Any):
+    with pytest.raises(ValidationError, match="sd 3 % of a value of 0 is 0; write it as a quantity"):
+        read(kind, value=value, sd="3 %")
+    assert read(kind, value=value, sd="0 %").sd == 0
+
+
 @pytest.mark.parametrize(
     ("kind", "entry"),
     [

@@ -17,8 +17,10 @@ from labctl.optics.network import Absorber, Source
 from labctl.training.network import (
     Absorption,
     NetworkShape,
+    Rule,
     accuracy,
     forward,
+    gradient_at,
     half_square_loss,
     model_gradient,
     require_fit,
@@ -168,6 +170,93 @@ def test_a_step_against_the_exact_gradient_lowers_the_loss(law: Law):
     )
     expected = 1e-4 * sum(float((g**2).sum()) for g in gradient)
     assert before - after == pytest.approx(expected, rel=0.05)
+
+
+# ---- the gradient where a bench stood
+
+every_rule = pytest.mark.parametrize("rule", ["approximate", "exact"])
+
+
+def off_the_model(shape: NetworkShape) -> tuple[list[Tensor], Tensor, list[Tensor], Tensor, list[Tensor]]:
+    """Return weights, inputs, sums and output errors that no forward pass gives, and masks with a third left out."""
+    weights, inputs, _ = problem(shape)
+    generator = torch.Generator().manual_seed(1)
+    sums = [2 * torch.randn(SAMPLES, size, generator=generator, dtype=inputs.dtype) for size in shape.hidden]
+    errors = torch.randn(SAMPLES, shape.outputs, generator=generator, dtype=inputs.dtype)
+    read = [torch.rand(one.shape, generator=generator) > 1 / 3 for one in sums]
+    return weights, inputs, sums, errors, read
+
+
+@every_law
+@every_rule
+@one_and_two_hidden
+def test_at_the_models_own_operating_point_it_is_the_models_gradient(law: Law, rule: Rule, shape: NetworkShape):
+    weights, inputs, targets = problem(shape)
+    absorption = Absorption(law, DEPTH)
+    sums, activations = forward(weights, inputs, absorption)
+    everywhere = [torch.ones(one.shape, dtype=torch.bool) for one in sums[:-1]]
+    expected = model_gradient(weights, inputs, targets, absorption, rule)
+    for read in (None, everywhere):
+        found = gradient_at(weights, inputs, sums[:-1], activations[-1] - targets, absorption, rule, read)
+        for at_point, models in zip(found, expected, strict=True):
+            torch.testing.assert_close(at_point, models, rtol=0, atol=0)
+
+
+@every_law
+@one_and_two_hidden
+@pytest.mark.parametrize("masked", [False, True])
+def test_elsewhere_the_exact_gradient_is_autograds_of_sums_that_are_off_by_a_constant(
+    law: Law, shape: NetworkShape, masked: bool
+):
+    """What a bench shows is the model plus an offset; a mode that is not read has an activation but no derivative."""
+    weights, inputs, sums, errors, read = off_the_model(shape)
+    free = [weight.clone().requires_grad_() for weight in weights]
+    field = inputs
+    for weight, at_point, there in zip(free[:-1], sums, read, strict=True):
+        z = field @ weight.T
+        field = absorber.forward(z + (at_point - z).detach(), DEPTH, law)
+        field = torch.where(there, field, field.detach()) if masked else field
+    outputs = field @ free[-1].T
+    expected = torch.autograd.grad(half_square_loss(outputs, (outputs - errors).detach()), free)
+    found = gradient_at(weights, inputs, sums, errors, Absorption(law, DEPTH), "exact", read if masked else None)
+    for ours, autograds in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, autograds, rtol=1e-10, atol=1e-10 * float(autograds.abs().max()))
+
+
+@every_law
+@every_rule
+@one_and_two_hidden
+def test_a_mode_that_is_not_read_contributes_nothing(law: Law, rule: Rule, shape: NetworkShape):
+    """As if the error came back through weights that are 0 for that sample and mode."""
+    weights, inputs, sums, errors, read = off_the_model(shape)
+    absorption = Absorption(law, DEPTH)
+    found = gradient_at(weights, inputs, sums, errors, absorption, rule, read)
+    expected = [torch.zeros_like(weight) for weight in weights]
+    for k in range(SAMPLES):
+        cut = [weights[0], *(weight * there[k] for weight, there in zip(weights[1:], read, strict=True))]
+        alone = slice(k, k + 1)
+        one = gradient_at(cut, inputs[alone], [z[alone] for z in sums], errors[alone], absorption, rule)
+        expected = [total + part / SAMPLES for total, part in zip(expected, one, strict=True)]
+    for ours, by_sample in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, by_sample, rtol=1e-10, atol=1e-12)
+
+
+@every_rule
+def test_masks_act_on_their_own_layer_and_those_before_it(rule: Rule):
+    weights, inputs, sums, errors, _ = off_the_model(NetworkShape(12, (6, 5), 4))
+    absorption = Absorption("published", DEPTH)
+    whole = gradient_at(weights, inputs, sums, errors, absorption, rule)
+    first, second = (torch.ones(one.shape, dtype=torch.bool) for one in sums)
+    first[:, 2] = False
+    found = gradient_at(weights, inputs, sums, errors, absorption, rule, [first, second])
+    assert not found[0][2].any()
+    others = [row for row in range(6) if row != 2]
+    torch.testing.assert_close(found[0][others], whole[0][others], rtol=0, atol=0)
+    torch.testing.assert_close(found[1:], whole[1:], rtol=0, atol=0)
+    nowhere = gradient_at(weights, inputs, sums, errors, absorption, rule, [first, torch.zeros_like(second)])
+    assert not nowhere[0].any()
+    assert not nowhere[1].any()
+    torch.testing.assert_close(nowhere[2], whole[2], rtol=0, atol=0)
 
 
 # ---- the same gradient with light
