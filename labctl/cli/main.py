@@ -12,8 +12,11 @@ import numpy as np
 import typer
 
 import labctl
-from labctl.cli import Answer, LabCommand, LabGroup, parse_assignments, show, simulated_names
-from labctl.cli.progress import Interruptions, progress_on
+from labctl.cli import show
+from labctl.cli.answer import Answer
+from labctl.cli.options import LabCommand, LabGroup, parse_assignments, simulated_names
+from labctl.cli.progress import progress_on
+from labctl.cli.signals import Interruptions
 from labctl.documents import read_bench_document, shipped_benches
 from labctl.plan import Plan, Settings, find_plans, load_plan, parse_settings
 from labctl.recorder import Recorder

@@ -1,14 +1,12 @@
-"""A run and the person in front of it: a bar on a terminal, plain lines elsewhere, and what Ctrl-C does."""
+"""A run and the person in front of it: a bar on a terminal, plain lines elsewhere."""
 
-import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -17,9 +15,6 @@ from rich.text import Text
 
 from labctl.cli.show import duration
 from labctl.records import Record
-
-if TYPE_CHECKING:
-    from labctl.runner import Runner
 
 LINE_EVERY_S = 10.0
 """Shortest time between two plain lines about steps."""
@@ -165,52 +160,3 @@ class ProgressBar(ProgressLines):
 def progress_on(console: Console, total: int) -> ProgressLines:
     """Return a bar where the console is a terminal, else plain lines."""
     return (ProgressBar if console.file.isatty() and not console.is_dumb_terminal else ProgressLines)(console, total)
-
-
-class Interruptions:
-    """What signals do to a run: Ctrl-C once stops it at the next safe point, twice at once; SIGTERM stops it now.
-
-    As long as there is no runner, any of them ends the program the way Ctrl-C does.
-    """
-
-    def __init__(self) -> None:
-        self.runner: Runner | None = None
-        self._asked = False
-
-    def ask(self, signum: int, frame: FrameType | None) -> None:
-        """Handle Ctrl-C.
-
-        Raises:
-            KeyboardInterrupt: There is nothing to stop yet, or it was asked for before.
-        """
-        if self.runner is None or self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        self.runner.stop()
-        with suppress(OSError):  # written past Python's buffers, which the signal may have found in use
-            os.write(2, b"\nstopping at the next safe point; Ctrl-C again stops now\n")
-
-    def demand(self, signum: int, frame: FrameType | None) -> None:
-        """Handle SIGTERM, a closed terminal and Ctrl-Break.
-
-        Raises:
-            KeyboardInterrupt: There is nothing to stop yet.
-        """
-        if self.runner is None:
-            raise KeyboardInterrupt
-        self.runner.stop(now=True)
-
-    @contextmanager
-    def handled(self) -> Iterator[None]:
-        """Handle signals while the block runs, except those that are ignored, as under nohup."""
-        handlers = {"SIGINT": self.ask, **dict.fromkeys(("SIGTERM", "SIGHUP", "SIGBREAK"), self.demand)}
-        numbers = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
-        before = {number: signal.getsignal(number) for number in numbers}
-        before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
-        for number in before:
-            signal.signal(number, numbers[number])
-        try:
-            yield
-        finally:
-            for number, old in before.items():
-                signal.signal(number, old)

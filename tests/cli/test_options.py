@@ -8,7 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from labctl.cli import Answer, LabCommand, LabGroup, parse_assignments, simulated_names
+from labctl.cli.answer import Answer
+from labctl.cli.options import LabCommand, LabGroup, parse_assignments, simulated_names
 from labctl.errors import ConfigError, DeviceError
 
 VALUES = {

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from labctl.cli import show
-from labctl.cli.progress import Interruptions, ProgressBar, ProgressLines, progress_on
+from labctl.cli.progress import ProgressBar, ProgressLines, progress_on
+from labctl.cli.signals import Interruptions
 from labctl.records import Record
 
 if TYPE_CHECKING:

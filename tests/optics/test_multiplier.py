@@ -122,6 +122,17 @@ def test_with_fringing_a_weight_depends_on_its_neighbours_in_the_row_only():
     assert sorted(map(tuple, changed.nonzero().tolist())) == [(2, 3), (2, 4), (2, 5)]
 
 
+def test_the_silent_index_sends_less_between_its_neighbours_than_any_other():
+    optics = multiplier(rows=511, columns=3, fringing_px=0.6)
+    every = np.arange(optics.full_index + 1)
+    for left, right in [(0, 0), (optics.full_index, 0), (optics.zero_index, optics.quarter_index)]:
+        mask = np.stack([np.full_like(every, left), every, np.full_like(every, right)], axis=1).astype(np.uint16)
+        light = optics.modulation(mask)[:, 1].abs()
+        silent = optics.silent_index(left, right)
+        assert float(light[silent]) == pytest.approx(float(light.min()), abs=1e-6)
+        assert float(light[silent]) <= float(light[optics.zero_index])
+
+
 def test_beyond_the_first_and_last_column_the_panel_is_flat():
     """An edge column has a neighbour that writes nothing, so it is as if there were one more column of zeros."""
     optics, wider = multiplier(fringing_px=0.6), multiplier(columns=COLUMNS + 2, fringing_px=0.6)
