@@ -2,9 +2,10 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from labctl.documents import StrictModel
+from labctl.optics.modulator import DMD_LEVELS
 from labctl.optics.parameters import (
     DecibelParameter,
     Number,
@@ -55,6 +56,10 @@ class Laser(StrictModel):
         return 6.62607015e-34 * 299_792_458.0 / self.wavelength_m
 
 
+Block = tuple[PositiveInt, PositiveInt]
+"""Rows and columns of one block, in pixels or mirrors."""
+
+
 class Encode(StrictModel):
     """A micromirror device that writes the input as mode amplitudes (fraction of ON mirrors in a column).
 
@@ -71,8 +76,16 @@ class Encode(StrictModel):
     beam: str
     modes: int = Field(ge=1)
     pilot_columns: int = Field(ge=1)
-    block: tuple[int, int]
+    block: Block
     efficiency: Number
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> Self:
+        if self.block[0] % DMD_LEVELS:
+            raise ValueError(
+                f"a column needs a multiple of {DMD_LEVELS} mirror rows, one per level, got {self.block[0]}"
+            )
+        return self
 
 
 class Multiply(StrictModel):
@@ -96,7 +109,7 @@ class Multiply(StrictModel):
     """
 
     device: str
-    block: tuple[int, int]
+    block: Block
     period: int = Field(ge=4)
     slit_m: Metres
     focal_length_m: Metres
@@ -139,7 +152,7 @@ class Regenerate(StrictModel):
     beam: str
     gain_db: Decibels
     modes: int = Field(ge=1)
-    block: tuple[int, int]
+    block: Block
     carrier: int = Field(ge=4)
     efficiency: Number
     fraction: Number
@@ -220,7 +233,7 @@ class Read(StrictModel):
     inject: str
     beam: str
     modes: int = Field(ge=1)
-    block: tuple[int, int]
+    block: Block
     carrier: int = Field(ge=4)
     efficiency: Number
     max_probe_field: float = 0.1

@@ -27,7 +27,7 @@ WEIGHT_LEVELS = 255
 """Signed levels each way of a blazed carrier."""
 
 SUBPIXELS = 4
-"""Samples per pixel for the blur of the panel's phase; 8 change no field by more than 0.5 %."""
+"""Samples per pixel for the blur of the panel's phase; 8 change no field by more than 0.5 % from 0.4 px of blur up."""
 
 
 def mirror_fraction_tiles(levels: int = DMD_LEVELS) -> NDArray[np.uint8]:

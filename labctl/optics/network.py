@@ -91,10 +91,11 @@ class Source:
 
 def _tile_shape(block: tuple[int, int], carrier: int) -> tuple[int, int]:
     """Return the largest tile of whole carrier periods that fills the block by repetition and stays small."""
-    columns = max(n for n in range(1, TILE_COLUMNS + 1) if block[1] % n == 0)
     periods = block[0] // carrier
-    room = CARRIER_TILE_MIRRORS // (carrier * columns)
-    return carrier * max(n for n in range(1, periods + 1) if periods % n == 0 and (n <= room or n == 1)), columns
+    rows = [carrier * n for n in range(1, periods + 1) if periods % n == 0]
+    columns = [n for n in range(1, min(block[1], TILE_COLUMNS) + 1) if block[1] % n == 0]
+    fitting = [(high, wide) for high in rows for wide in columns if high * wide <= CARRIER_TILE_MIRRORS]
+    return max(fitting, key=lambda tile: tile[0] * tile[1], default=(carrier, 1))
 
 
 class Absorber:

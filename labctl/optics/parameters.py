@@ -37,7 +37,7 @@ def _with_unit(parse: Callable[[Any], float], raw: Any) -> Any:
     sd = raw.get("sd", 0.0)
     if isinstance(sd, str) and sd.rstrip().endswith("%"):
         read["sd"] = abs(read.get("value", 0.0)) * parse_fraction(sd)
-        if read["sd"] == 0 and parse_fraction(sd) != 0:
+        if read.get("value") == 0 and parse_fraction(sd) != 0:
             raise ValueError(f"sd {sd} of a value of 0 is 0; write it as a quantity")
     elif sd != 0:
         read["sd"] = parse(sd)
