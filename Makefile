@@ -1,5 +1,5 @@
 .POSIX:
-.PHONY: help install demo test check
+.PHONY: help install demo test check bench
 
 PYTHON = python3
 VENV = .venv
@@ -16,7 +16,10 @@ demo: $(INSTALLED) ## train a small network in situ on the simulated vapour-cell
 	    --set data=sample --set 'hidden=[128]' --set epochs=8 --set optical_depth=10
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/pytest
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest
+
+bench: $(INSTALLED) ## time labctl beside its peers, one thread
+	$(BIN)/python benchmarks/in_situ_step.py
 
 check: $(INSTALLED) ## lint, check formatting, types, and what imports what
 	$(BIN)/ruff check

@@ -65,20 +65,22 @@ def measure(bench: Bench, patterns: Mapping[str, PatternStack], shots: Sequence[
         DeviceError: A device failed; DMDs are halted and cameras disarmed.
         FrameLost: A camera has other frames than the shots asked for.
     """
-    _check(patterns, shots)
+    groups = [(state, list(group)) for state, group in groupby(shots, key=_static_state)]
+    for _, group in groups:
+        _check(patterns, group)
     taken: dict[str, list[Frames]] = {}
     with _loaded(bench, patterns) as sequences:
-        for (beams, cameras, dmds, _), group in groupby(shots, key=_static_state):
+        for (beams, cameras, dmds, _), group in groups:
             _switch(bench, beams)
             _halt(bench, (name for name in _dmds(bench) if name not in dmds))
-            for camera, frames in _play(bench, sequences, list(group), cameras, dmds).items():
+            for camera, frames in _play(bench, sequences, group, cameras, dmds).items():
                 taken.setdefault(camera, []).append(frames)
     joined = {camera: _join(camera, parts) for camera, parts in taken.items()}
     return Measurement(joined, len(shots))
 
 
-def _static_state(shot: Shot) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], frozenset[str]]:
-    return shot.beams, shot.cameras, tuple(shot.patterns), frozenset(shot.phases_rad)
+def _static_state(shot: Shot) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    return shot.beams, shot.cameras, tuple(shot.patterns), tuple(shot.phases_rad)
 
 
 def _dmds(bench: Bench) -> list[str]:
@@ -90,14 +92,17 @@ def _halt(bench: Bench, names: Iterable[str]) -> None:
         bench.dmd(name).halt()
 
 
-def _check(patterns: Mapping[str, PatternStack], shots: Sequence[Shot]) -> None:
-    for shot in shots:
-        for dmd, number in shot.patterns.items():
-            if dmd not in patterns or not 0 <= number < len(patterns[dmd]):
-                have = f"{len(patterns[dmd])} frames" if dmd in patterns else "none"
-                raise ConfigError(f"a shot names frame {number} of {dmd}, which has {have}")
-        if not shot.patterns or not shot.cameras:
-            raise ConfigError("a shot needs at least one DMD frame, which triggers it, and one camera")
+def _check(patterns: Mapping[str, PatternStack], group: list[Shot]) -> None:
+    """Refuse shots of one group that name what is not there."""
+    if not group[0].patterns or not group[0].cameras:
+        raise ConfigError("a shot needs at least one DMD frame, which triggers it, and one camera")
+    for dmd in group[0].patterns:
+        order = _order(group, dmd)
+        known = len(patterns[dmd]) if dmd in patterns else 0
+        wrong = order[(order < 0) | (order >= known)]
+        if wrong.size:
+            have = f"{known} frames" if known else "none"
+            raise ConfigError(f"a shot names frame {wrong[0]} of {dmd}, which has {have}")
 
 
 @contextmanager

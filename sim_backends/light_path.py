@@ -58,6 +58,25 @@ class SensorState:
     frames: Frames | None = None
 
 
+@dataclass(frozen=True)
+class Emission:
+    """Light that leaves a DMD: each pattern's fields once, and which pattern each shot shows.
+
+    Args:
+        fields: Complex fields of every pattern, shape (patterns, modes).
+        order: Pattern of each shot, shape (n,).
+        factor: What beam power and phase make of it in each shot, shape (n, 1).
+    """
+
+    fields: Tensor
+    order: Tensor
+    factor: Tensor
+
+    def shots(self, fields: Tensor | None = None) -> Tensor:
+        """Return the fields (n, modes) of every shot; `fields` stands for what linear optics made of the patterns."""
+        return (self.fields if fields is None else fields)[self.order] * self.factor
+
+
 class LightPath:
     """The bench as light.
 
@@ -264,39 +283,36 @@ class LightPath:
         pump = self._emit(stage.source.device, optics.source, stage.source.beam, n, noise)
         found: dict[str, Tensor] = {}
         if optics.absorber is None:
-            inner, probe_transmission = pump, None
-        else:
-            inner, probe_transmission = self._absorb(optics, pump, noise)
+            sums = pump.shots(optics.multiplier.forward(pump.fields * ramp))
+            return {stage.end.camera: sums * noise.flicker}
+        incident = pump.shots()
+        inner, probe_transmission = self._absorb(optics, incident, noise)
         if stage.activation_tap:
             found[stage.activation_tap.camera] = inner
         if stage.end.camera in wanted:
             found[stage.end.camera] = optics.multiplier.forward(inner * ramp) * noise.flicker
         if stage.error_tap and stage.error_tap.camera in wanted and optics.injector and isinstance(stage.end, Read):
             probe = self._emit(stage.end.inject, optics.injector, stage.end.beam, n, noise)
-            back = optics.multiplier.backward(probe) * ramp * noise.flicker
-            if probe_transmission is not None:
-                back = back * probe_transmission
-            found[stage.error_tap.camera] = back + self._leak(stage, pump)
+            back = probe.shots(optics.multiplier.backward(probe.fields) * ramp) * noise.flicker
+            found[stage.error_tap.camera] = back * probe_transmission + self._leak(stage, incident)
         return found
 
-    def _emit(self, device: str, source: Source, beam_name: str, n: int, noise: ShotNoise) -> Tensor:
-        """Return the fields (n, modes) that leave a DMD."""
+    def _emit(self, device: str, source: Source, beam_name: str, n: int, noise: ShotNoise) -> Emission:
+        """Return the light that leaves a DMD in `n` shots."""
         beam, mirrors = self.beams[beam_name], self._mirrors[device]
-        if not beam.on or beam.power_w == 0:
-            return torch.zeros((n, source.modes), dtype=torch.complex64)
         if self._codes.get(device) is not mirrors.codebook:
             source.use_tiles(np.asarray(mirrors.codebook.tiles, np.uint8))
             self._codes[device] = mirrors.codebook
-        fields = source.fields(mirrors.indices, beam.power_w)
+        fields = source.fields(mirrors.indices, beam.power_w if beam.on else 0.0)
         order = mirrors.order if len(mirrors.order) == n else np.full(n, mirrors.order[-1])
         phase = beam.phase_rad if beam.sequence is None else beam.sequence[:n]
         factor = np.broadcast_to(np.sqrt(noise.power[beam_name]) * np.exp(1j * np.asarray(phase)), (n,))
-        return fields[torch.from_numpy(order)] * torch.from_numpy(factor.astype(np.complex64))[:, None]
+        return Emission(fields, torch.from_numpy(order), torch.from_numpy(factor.astype(np.complex64))[:, None])
 
     def _absorb(self, optics: StageOptics, pump: Tensor, noise: ShotNoise) -> tuple[Tensor, Tensor]:
         """Return the pump fields after the cell and the probe's transmission through it."""
         stage, cell = optics.stage, optics.absorber
-        if cell is None or stage.absorb is None:
+        if cell is None or stage.absorb is None:  # never: `_ports` asks only where there is a cell
             return pump, torch.ones(1)
         temperature = self.temperatures_c[stage.absorb.device]()
         detuning = noise.detuning_hz + self.beams[stage.source.beam].detuning_hz
@@ -349,7 +365,7 @@ class LightPath:
         return Frames(counts[:, None, :], ids, times)
 
     def _pump_power(self, stage: Stage, n: int, noise: ShotNoise) -> Tensor:
-        pump = self._emit(stage.source.device, self._sources[stage.source.device], stage.source.beam, n, noise)
+        pump = self._emit(stage.source.device, self._sources[stage.source.device], stage.source.beam, n, noise).shots()
         return pump.real**2 + pump.imag**2
 
     def _reference_electrons(self, camera: str, noise: ShotNoise) -> Tensor:

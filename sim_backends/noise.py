@@ -92,6 +92,10 @@ def load_noise_set(name: str, changes: Mapping[str, Mapping[str, Any]]) -> Noise
     for term, change in changes.items():
         if term not in NoiseSet.model_fields:
             raise ConfigError(f"simulation.terms: no term '{term}'{nearest(term, NoiseSet.model_fields)}")
+        if "kind" in change:
+            raise ConfigError(
+                f"simulation.terms.{term}: the kind of a term is fixed by the set; change value or source"
+            )
         shipped.data[term] = {**shipped.data[term], **change}
     changed_set = shipped.validate(NoiseSet)
     for term, change in changes.items():

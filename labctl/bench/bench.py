@@ -116,15 +116,19 @@ class Bench:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        failures = self._end(lambda device: device.close())
-        self.devices.clear()
+        failures = self._close_all()
         if failures and error is None:
             raise ExceptionGroup(f"bench {self.file.name} did not close cleanly; check beams by eye", failures)
 
     def close(self) -> None:
         """Darken and close everything; failures are logged, for use when another error is already on its way."""
-        self._end(lambda device: device.close())
-        self.devices.clear()
+        self._close_all()
+
+    def _close_all(self) -> list[Exception]:
+        try:
+            return self._end(lambda device: device.close())
+        finally:
+            self.devices.clear()
 
     def make_safe(self) -> float:
         """Bring every device to its safe state, beams first, and return the seconds until the beams were dark.
@@ -138,13 +142,21 @@ class Bench:
         return self.dark_after_s or 0.0
 
     def _end(self, finish: Callable[[Device], None]) -> list[Exception]:
-        """Apply `finish` to beams, then to all other devices in reverse order; return what failed."""
+        """Apply `finish` to beams, then to all other devices in reverse order; return what failed.
+
+        A Ctrl-C that comes in between is raised when all devices have had their turn.
+        """
+        self._lit_before_pause = []  # a pause that was not resumed must not light beams in the next run
         start = self.clock.now_s()
         beams = list(self.beams)
         others = [device for device in reversed(self.devices.values()) if device not in beams]
-        failures = [failure for beam in beams if (failure := _attempt(finish, beam))]
+        failures = [failure for beam in beams for failure in _attempt(finish, beam)]
         self.dark_after_s = self.clock.now_s() - start
-        return failures + [failure for device in others if (failure := _attempt(finish, device))]
+        failures += [failure for device in others for failure in _attempt(finish, device)]
+        for failure in failures:
+            if not isinstance(failure, Exception):
+                raise failure
+        return [failure for failure in failures if isinstance(failure, Exception)]
 
     # ---- light
 
@@ -206,10 +218,16 @@ def _simulated(file: BenchFile, simulate: bool | Collection[str]) -> frozenset[s
     return names
 
 
-def _attempt(action: Callable[[Device], None], device: Device) -> Exception | None:
-    try:
-        action(device)
-    except Exception as error:  # whatever a vendor's code raises, the other devices must still be made safe
-        logger.exception("%s could not be made safe", device.name)
-        return error
-    return None
+def _attempt(action: Callable[[Device], None], device: Device) -> list[BaseException]:
+    """Return what `action` raised; after an interrupt it is tried once more, as it may not have come far."""
+    raised: list[BaseException] = []
+    for _ in range(2):
+        try:
+            action(device)
+            return raised
+        except Exception as error:  # whatever a vendor's code raises, the other devices must still be made safe
+            logger.exception("%s could not be made safe", device.name)
+            return [*raised, error]
+        except BaseException as interrupt:  # Ctrl-C or the end of the interpreter: raised again by the caller
+            raised.append(interrupt)
+    return raised

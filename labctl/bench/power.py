@@ -8,6 +8,7 @@ from labctl.bench.schema import BenchFile
 from labctl.errors import ConfigError
 from labctl.optics.elements import PILOTS, Encode, Read, Regenerate, Tap, centred_origin
 from labctl.optics.layout import Stage
+from labctl.optics.multiplier import slit_first_zero, slit_power
 from labctl.optics.network import StageOptics, build_stages
 from labctl.optics.parameters import believed
 from labctl.optics.scales import StageScales, stage_scales
@@ -15,6 +16,9 @@ from labctl.units import LENGTH, POWER, show
 
 HEADROOM = 0.9
 """Brightest a mode may be, as a share of its full well."""
+
+SLIT_TOLERANCE = 0.15
+"""How far a declared slit efficiency may be from that of the slit's own width, relative."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ def power_table(file: BenchFile) -> list[PowerRow]:
     optics = build_stages(file, values, file.panel_bits)
     rows = [_laser_row(file), *_meter_rows(file)]
     for one, scales in zip(optics, stage_scales(file, optics, file.all_settings, values), strict=True):
-        rows += [*_geometry_rows(file, one.stage), *_light_rows(file, one, scales), *_camera_rows(file, one, scales)]
+        rows += [*_geometry_rows(file, one.stage), _slit_row(file, one.stage)]
+        rows += [*_light_rows(file, one, scales), *_camera_rows(file, one, scales)]
     return rows
 
 
@@ -119,6 +124,18 @@ def _geometry_rows(file: BenchFile, stage: Stage) -> Iterator[PowerRow]:
         span = stage.columns * stage.absorb.beam_pitch_m
         have = stage.absorb.aperture_m
         yield PowerRow(stage.absorb.device, "aperture", show(span, LENGTH), show(have, LENGTH), span <= have)
+
+
+def _slit_row(file: BenchFile, stage: Stage) -> PowerRow:
+    panel = stage.multiply
+    lit = stage.columns * panel.block[1] * file.settings(panel.device).pitch_m
+    passed = slit_power(panel.slit_m, slit_first_zero(file.laser.wavelength_m, panel.focal_length_m, lit))
+    declared = panel.slit_efficiency.value
+    return PowerRow(
+        panel.device, "slit efficiency", f"{declared:.1%} +- {SLIT_TOLERANCE:.0%} of it",
+        f"{passed:.1%} through {show(panel.slit_m, LENGTH)} at {show(lit, LENGTH)} lit columns",
+        abs(passed - declared) <= SLIT_TOLERANCE * declared,
+    )  # fmt: skip
 
 
 def _light_rows(file: BenchFile, optics: StageOptics, scales: StageScales) -> Iterator[PowerRow]:

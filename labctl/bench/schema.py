@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -134,7 +135,7 @@ class BenchFile(Layout):
         """Return the settings of a device."""
         return self.devices[device].settings
 
-    @property
+    @cached_property
     def all_settings(self) -> dict[str, Any]:
         """Settings of every device, by name."""
         return {name: entry.settings for name, entry in self.devices.items()}

@@ -1,8 +1,9 @@
 """Beam: pump, probe or reference light, with power, phase and detuning where it has them; off is its safe state."""
 
+import logging
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from pydantic import model_validator
@@ -12,6 +13,11 @@ from labctl.devices.base import Device
 from labctl.documents import StrictModel
 from labctl.errors import LimitError, StateError
 from labctl.units import Hertz, Seconds, Watts
+
+logger = logging.getLogger(__name__)
+
+_POLLS = 20
+"""How often a beam is asked whether it is dark, beyond the time its shutter needs."""
 
 
 class BeamSettings(StrictModel):
@@ -145,9 +151,45 @@ class Beam(Device):
         self._do_set_detuning(detuning_hz)
 
     def _do_make_safe(self) -> None:
-        self._do_switch(False)
+        """Switch off and return when the beam is dark; a Ctrl-C in between is raised after that."""
+        interrupts = self._insist(lambda: self._do_switch(False))
+        interrupts += self._insist(self._wait_until_dark)
         if self._do_is_on():
             raise StateError(self.name, "was switched off and still reports light; block it by hand now")
+        if interrupts:
+            raise interrupts[0]
+
+    def _insist(self, action: Callable[[], None]) -> list[BaseException]:
+        """Do it, once more if it was interrupted; return the interrupts."""
+        try:
+            action()
+        except Exception:
+            raise
+        except BaseException as interrupt:
+            action()
+            return [interrupt]
+        return []
+
+    def _wait_until_dark(self) -> None:
+        """Wait the time switching takes, and as long again while there still is light."""
+        self._wait_regardless(self.settings.switch_s)
+        for _ in range(_POLLS):
+            if not self._do_is_on():
+                return
+            self._wait_regardless(self.settings.switch_s / _POLLS)
+
+    def _wait_regardless(self, duration_s: float) -> None:
+        """Wait on the clock; stops and interlocks that would end the wait want the dark this one is for."""
+        start = self.clock.now_s()
+        try:
+            self.clock.wait(duration_s)
+        except Exception as error:
+            logger.warning("%s: goes dark all the same: %s", self.name, error or type(error).__name__)
+            checks, self.clock.on_wait = self.clock.on_wait, []
+            try:
+                self.clock.wait(start + duration_s - self.clock.now_s())
+            finally:
+                self.clock.on_wait = checks
 
     @abstractmethod
     def _do_is_on(self) -> bool: ...

@@ -27,6 +27,14 @@ def _budget(bench: Bench, settings: SnapSettings) -> Budget:
     if entry is None or entry.kind != "camera":
         known = ", ".join(name for name, one in bench.file.devices.items() if one.kind == "camera")
         raise ConfigError(f"camera '{settings.camera}' is not on bench {bench.file.name}; it has: {known}")
+    for name in settings.beams:
+        beam = bench.file.devices.get(name)
+        if beam is None or beam.kind != "beam":
+            known = ", ".join(name for name, one in bench.file.devices.items() if one.kind == "beam")
+            raise ConfigError(f"beam '{name}' is not on bench {bench.file.name}; it has: {known}")
+    low, high = entry.settings.min_exposure_s, entry.settings.max_exposure_s
+    if settings.exposure_s is not None and not low <= settings.exposure_s <= high:
+        raise ConfigError(f"exposure {settings.exposure_s:g} s: {settings.camera} can do {low:g} to {high:g} s")
     period = max(entry.settings.period_s, settings.exposure_s or entry.settings.exposure_s)
     return Budget(exposures={"snap": settings.frames}, bench_seconds=settings.frames * period, steps=settings.frames)
 
@@ -46,7 +54,7 @@ def snap(bench: Bench, settings: SnapSettings, rng: np.random.Generator) -> Gene
             frame = camera.acquire(1)
             brightest = max(brightest, int(frame.counts.max()))
             mean += float(frame.counts.mean()) / settings.frames
-            values = {"epoch": 0, "id": int(frame.ids[0]), "time_s": float(frame.times_s[0])}
+            values = {"id": int(frame.ids[0]), "time_s": float(frame.times_s[0])}
             yield Record("frame", index, bench.clock.now_s(), values, {"counts": frame.counts[0]})
     share = brightest / camera.top_count
     message = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -44,7 +45,7 @@ class Stage:
     multiply: Multiply
     end: Regenerate | Read
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Input modes of the multiplier, pilots included."""
         return self.source.modes + (self.source.pilot_columns if isinstance(self.source, Encode) else PILOTS)
@@ -54,7 +55,7 @@ class Stage:
         """Output modes of the multiplier, pilots included."""
         return self.end.modes + PILOTS
 
-    @property
+    @cached_property
     def cameras(self) -> dict[str, Regenerate | Read | Tap]:
         """What each camera of this stage reads, by camera name."""
         taps = {tap.camera: tap for tap in (self.activation_tap, self.error_tap) if tap}
@@ -123,7 +124,7 @@ class Layout(StrictModel):
         split_stages(self.elements)
         return self
 
-    @property
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """The light list as layers, in pump order."""
         return split_stages(self.elements)

@@ -67,24 +67,24 @@ class SlitMultiplier:
         own, pair = blazed_response(tiles, self.bit_depth, self.period, self.block[1], self._fringing_px)
         self.response = own + 2 * np.diag(pair)
         self.zero_index = int(np.abs(self.response).argmin())
-        self._own = torch.from_numpy(own.astype(np.complex64))
-        self._pair = torch.from_numpy(pair.astype(np.complex64)).reshape(-1)
+        # half of a block's own light belongs to either side, so that one look-up a side gives all of it
+        self._silent: dict[tuple[int, int], int] = {}
+        self._sides = (pair + own[:, None] / 2).astype(np.complex64)
 
     def modulation(self, indices: NDArray[np.uint16]) -> Tensor:
         """Return the complex modulation of every weight, neighbours' crosstalk included, shape (rows, columns)."""
-        index = torch.from_numpy(indices.astype(np.int32))
-        bordered = torch.nn.functional.pad(index, (1, 1), value=self.zero_index)
-        row_of_pair = index * len(self._own)
-        field = self._own[index]
-        field += self._pair[row_of_pair + bordered[:, :-2]]
-        field += self._pair[row_of_pair + bordered[:, 2:]]
-        return field
+        index = np.pad(indices.astype(np.intp), ((0, 0), (1, 1)), constant_values=self.zero_index)
+        row = index[:, 1:-1] * len(self._sides)
+        field = np.take(self._sides, row + index[:, :-2])
+        field += np.take(self._sides, row + index[:, 2:])
+        return torch.from_numpy(field)
 
     def silent_index(self, left: int, right: int) -> int:
         """Return the index that sends least light between two neighbours, whose blurred phase it cancels."""
-        size = len(self._own)
-        pair = self._pair.reshape(size, size)
-        return int((self._own + pair[:, left] + pair[:, right]).abs()[: self.full_index + 1].argmin())
+        if (left, right) not in self._silent:
+            data = self._sides[: self.full_index + 1]
+            self._silent[left, right] = int(np.abs(data[:, left] + data[:, right]).argmin())
+        return self._silent[left, right]
 
     def show(self, indices: NDArray[np.uint16]) -> None:
         """Set the matrix to what the panel shows: `indices` of blocks, shape (rows, columns), of `tiles`."""
@@ -119,3 +119,41 @@ def slit_ramp(columns: int, width_m: float, offset_m: float, wavelength_m: float
     x = (torch.arange(columns) / columns - 0.5) * width_m
     phase = 2 * math.pi * offset_m * x / (wavelength_m * focal_length_m)
     return torch.complex(torch.cos(phase), torch.sin(phase))
+
+
+def slit_first_zero(wavelength_m: float, focal_length_m: float, aperture_m: float) -> float:
+    """Return where the slit-plane field of a uniformly lit aperture first vanishes, wavelength f / aperture."""
+    return wavelength_m * focal_length_m / aperture_m
+
+
+def slit_power(width_m: float, first_zero_m: float) -> float:
+    """Return the share of a uniform sum's power that the slit passes.
+
+    The field in the slit plane is sinc(x / first_zero), so that a half-width of u first zeros passes
+    2 / pi (Si(2 pi u) - sin^2(pi u) / (pi u)). Published: about 50 % of the power at 95 % accuracy
+    (Guo et al. 2021); u = 0.27 gives 49.9 % and 0.30 gives 54.5 %.
+
+    Args:
+        width_m: Full slit width, > 0, centred on the beam.
+        first_zero_m: From `slit_first_zero`.
+    """
+    angle = math.pi * width_m / (2 * first_zero_m)
+    return 2 / math.pi * (_sine_integral(2 * angle) - math.sin(angle) ** 2 / angle)
+
+
+def slit_mean_field(width_m: float, first_zero_m: float) -> float:
+    """Return the mean field over the slit relative to that at its centre, Si(pi u) / (pi u); as `slit_power`."""
+    angle = math.pi * width_m / (2 * first_zero_m)
+    return _sine_integral(angle) / angle
+
+
+def _sine_integral(x: float) -> float:
+    """Return Si(x) for x >= 0 to 1e-5: power series, and beyond 20 the asymptotic one."""
+    if x > 20:
+        return math.pi / 2 - math.cos(x) / x * (1 - 2 / x**2) - math.sin(x) / x**2 * (1 - 6 / x**2)
+    term, total, order = x, x, 1
+    while abs(term) > 1e-12 or order < x:
+        order += 2
+        term *= -(x**2) / ((order - 1) * order)
+        total += term / order
+    return total

@@ -9,7 +9,7 @@ from pydantic import Field
 from labctl.bench import Bench
 from labctl.errors import ConfigError
 from labctl.plan import plan
-from labctl.recorder import read_weights
+from labctl.recorder import read_run, read_weights
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.training.loop import bench_accuracy, model_accuracy, one_thread, spent
 from labctl.training.measure import BACKGROUND_SHOTS, REFERENCE_FRAMES, BenchNetwork
@@ -21,7 +21,9 @@ class EvaluateSettings(DataSettings):
     """Settings of `evaluate`."""
 
     run: Path = Field(description="run folder whose weights are deployed")
-    optical_depth: float = Field(default=10.0, ge=0, le=200, description="requested optical depth of the cell")
+    optical_depth: float | None = Field(
+        default=None, ge=0, le=200, description="requested optical depth of the cell, the run's own by default"
+    )
 
 
 def _budget(bench: Bench, settings: EvaluateSettings) -> Budget:
@@ -37,7 +39,7 @@ def _budget(bench: Bench, settings: EvaluateSettings) -> Budget:
         exposures=exposures,
         photons=photons(bench.file, exposures),
         mask_writes=layers,
-        bench_seconds=bench_seconds(bench, exposures, layers, settings.optical_depth),
+        bench_seconds=bench_seconds(bench, exposures, layers, _depth(settings)),
     )
 
 
@@ -49,7 +51,7 @@ def evaluate(
     _, test, source = load_samples(bench.file, settings)
     weights = run_weights(bench, settings.run)
     shape = NetworkShape(weights[0].shape[1], tuple(len(weight) for weight in weights[:-1]), len(weights[-1]))
-    network = BenchNetwork(bench, shape, settings.optical_depth)
+    network, started_s = BenchNetwork(bench, shape, _depth(settings)), bench.clock.now_s()
     ideal = model_accuracy(network, weights, test)
     with one_thread():
         network.prepare()
@@ -63,9 +65,16 @@ def evaluate(
         "data": source,
         "test_accuracy": measured,
         "model_accuracy": ideal,
-        **spent(network, bench.clock.now_s()),
+        **spent(network, bench.clock.now_s() - started_s),
         "message": f"{measured:.2%} of {len(test)} test samples right on the bench, {ideal:.2%} in the model",
     }
+
+
+def _depth(settings: EvaluateSettings) -> float:
+    """Return the optical depth asked for, or the one the run was trained at."""
+    if settings.optical_depth is not None:
+        return settings.optical_depth
+    return float(read_run(settings.run).get("settings", {}).get("optical_depth", 10.0))
 
 
 def run_weights(bench: Bench, run: Path) -> list[np.ndarray]:

@@ -1,7 +1,9 @@
 """Gradient methods: how one batch becomes the gradient of every layer, and how well it agrees with the model."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -121,36 +123,58 @@ def agreement(
 
     The model is evaluated where the bench stood: at the weights the calibrated panels show, the sums that were sent,
     the output errors that were injected, and without the modes that were clipped. It is evaluated at the repeats'
-    operating points, whose noise is independent of the gradient used, so that `cosine` with a perfect model falls to
-    `noise_floor` and not beyond: that is the cosine between the gradient used and the mean of the repeats themselves.
+    operating points, whose noise is independent of the gradient used, so that with a perfect model `cosine` is
+    `noise_floor`, whatever the noise.
     """
-    own = _model_mean(network, weights, inputs, targets, repeats, RULES[method])
-    exact = _model_mean(network, weights, inputs, targets, repeats, "exact")
+    own = _models(network, weights, inputs, targets, repeats, RULES[method])
+    exact = _models(network, weights, inputs, targets, repeats, "exact")
     rows = []
     for layer, measured in enumerate(used.layers):
-        mean = np.mean([repeat.layers[layer] for repeat in repeats], axis=0)
-        ratio = float(np.linalg.norm(measured)) / max(float(np.linalg.norm(own[layer])), 1e-30)
-        agrees, agrees_exactly = cosine(measured, own[layer]), cosine(measured, exact[layer])
-        rows.append(Agreement(layer + 1, agrees, agrees_exactly, ratio, cosine(measured, mean)))
+        gradients = [measured, *(repeat.layers[layer] for repeat in repeats)]
+        mine, best = (np.mean([model[layer] for model in models], axis=0) for models in (own, exact))
+        ratio = float(np.linalg.norm(measured)) / max(float(np.linalg.norm(mine)), 1e-30)
+        floor = noise_floor(gradients, [model[layer] for model in own])
+        rows.append(Agreement(layer + 1, cosine(measured, mine), cosine(measured, best), ratio, floor))
     return rows
 
 
-def _model_mean(
+def noise_floor(gradients: Sequence[Floats], models: Sequence[Floats]) -> float:
+    """Return the cosine that scatter alone leaves between one of `gradients` and the mean of `models`.
+
+    With independent noise two measurements of g have the cosine C = |g|^2 / (|g|^2 + |n|^2), so one of them is
+    |g| / sqrt(C) long, and the mean of K models with cosine C' among them |g| sqrt(1 + (1 / C' - 1) / K).
+
+    Args:
+        gradients: Measurements of the same batch.
+        models: Model gradients at as many noisy operating points.
+    """
+    measured, modelled = max(_mean_cosine(gradients), 0.0), max(_mean_cosine(models), 1e-6)
+    return math.sqrt(measured / (1 + (1 / modelled - 1) / len(models)))
+
+
+def _mean_cosine(gradients: Sequence[Floats]) -> float:
+    """Return the mean cosine over all pairs."""
+    return float(np.mean([cosine(one, other) for one, other in combinations(gradients, 2)]))
+
+
+def _models(
     network: BenchNetwork,
     weights: Sequence[Floats],
     inputs: Floats,
     targets: Floats,
     steps: Sequence[StepGradient],
     rule: Rule,
-) -> list[Floats]:
-    """Return the model's gradient of every layer, averaged over the operating points of `steps`."""
+) -> list[list[Floats]]:
+    """Return the model's gradient of every layer, at the operating point of each of `steps`."""
     shown, x = network.patterns.shown_weights(weights), torch.from_numpy(inputs)
-    at = []
+    models = []
     for step in steps:
         sums = [torch.from_numpy(one) for one in step.sums]
         read = [torch.from_numpy(one) for one in step.read]
-        at.append(gradient_at(shown, x, sums, torch.from_numpy(step.outputs - targets), network.absorption, rule, read))
-    return [torch.stack(layer).mean(dim=0).numpy() for layer in zip(*at, strict=True)]
+        errors = torch.from_numpy(step.outputs - targets)
+        layers = gradient_at(shown, x, sums, errors, network.absorption, rule, read)
+        models.append([layer.numpy() for layer in layers])
+    return models
 
 
 def cosine(one: Floats, other: Floats) -> float:

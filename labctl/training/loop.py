@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from labctl.bench import Bench
+from labctl.errors import RunAborted
 from labctl.plan import apply_changes
 from labctl.records import Changes, Record, Summary
 from labctl.training.gradient import METHODS, Floats, MethodName, StepGradient, agreement
@@ -20,6 +21,9 @@ from labctl.training.tasks import Samples
 
 PAST_LEAK = 0.05
 """Wrong-way pump over reference field above which error readings suffer visibly (reference-benches section 1)."""
+
+EVALUATION_BATCH = 100
+"""Samples between two looks at the reference phase while testing: 0.2 s of bench time."""
 
 Records = Generator[Record, Changes | None, None]
 
@@ -79,6 +83,7 @@ class Training:
         self._weights = [torch.from_numpy(draw.astype(np.float32)) for draw in draws]
         self._optimiser = torch.optim.Adam(self._weights, lr=settings.learning_rate)
         self._counts: dict[str, int] = {}
+        self._started_s = bench.clock.now_s()
 
     @property
     def weights(self) -> list[Floats]:
@@ -90,7 +95,8 @@ class Training:
         with one_thread():
             if self.on_bench:
                 self.network.prepare()
-            yield self._record("setup", {"message": self._opening(), "temperature_c": self.network.temperature_c})
+            setup = {"message": self._opening(), "temperature_c": self.network.temperature_c}
+            yield from self._tell(self._record("setup", setup))
             for epoch in range(1, self.settings.epochs + 1):
                 yield from self._epoch(epoch)
             yield self._record("weights", {"hidden": list(self.settings.hidden)}, self._named_weights())
@@ -112,16 +118,19 @@ class Training:
             inputs, targets = self._train.batch(chosen)
             step = self._counts.get("step", 0)
             self._set_learning_rate(step)
-            checked = self.on_bench and step % self.settings.agreement_every == 0
+            whole = len(chosen) == min(self.settings.batch_size, len(self._train))
+            checked = self.on_bench and whole and step % self.settings.agreement_every == 0
             gradient = self._step(inputs, targets, fresh_background=checked)
             losses.append(gradient.loss)
+            if not math.isfinite(gradient.loss):
+                raise RunAborted(f"step {step}: the loss is {gradient.loss}; lower learning_rate or initial_sd")
             if checked:
                 record = self._agreement(epoch, inputs, targets, gradient)
                 agreements += record.values["layers"]
-                yield record
+                yield from self._tell(record)
             yield from self._warnings()
             self._update(gradient)
-            yield from self._obey((yield self._step_record(epoch, gradient, targets)))
+            yield from self._tell(self._step_record(epoch, gradient, targets))
         yield from self._end_epoch(epoch, losses, agreements)
 
     def _step(self, inputs: Floats, targets: Floats, *, fresh_background: bool) -> StepGradient:
@@ -180,12 +189,13 @@ class Training:
 
     def _warnings(self) -> Records:
         while self.network.warnings:
-            yield self._record("warning", {"message": self.network.warnings.pop(0)})
+            yield from self._tell(self._record("warning", {"message": self.network.warnings.pop(0)}))
 
-    def _obey(self, changes: Changes | None) -> Records:
+    def _tell(self, record: Record) -> Records:
+        """Yield a record and apply the changes that come back for it."""
+        changes = yield record
         if changes is not None:
             self.settings = apply_changes(self.settings, changes)
-        yield from ()
 
     def _end_epoch(self, epoch: int, losses: list[float], agreements: list[dict[str, Any]]) -> Records:
         test_accuracy = self._evaluate()
@@ -193,9 +203,10 @@ class Training:
         self.progress.agreements += _epoch_means(epoch, agreements)
         loss = float(np.mean(losses))
         values = {"epoch": epoch, "loss": loss, "test_accuracy": test_accuracy}
-        yield self._record("epoch", {**values, "gradient_agreement": _epoch_means(epoch, agreements)})
+        yield from self._tell(self._record("epoch", {**values, "gradient_agreement": _epoch_means(epoch, agreements)}))
         yield from self._warnings()
-        yield self._record("checkpoint", {"epoch": epoch}, {**self._named_weights(), **self._optimiser_state()})
+        arrays = {**self._named_weights(), **self._optimiser_state()}
+        yield from self._tell(self._record("checkpoint", {"epoch": epoch}, arrays))
 
     def _evaluate(self) -> float:
         if not self.on_bench:
@@ -219,12 +230,12 @@ class Training:
         moments = {}
         for name, weight in zip(names, self._weights, strict=True):
             state = self._optimiser.state[weight]
-            moments |= {f"adam.{key}.{name}": np.asarray(value) for key, value in state.items()}
+            moments |= {f"adam.{key}.{name}": value.numpy().copy() for key, value in state.items()}
         return moments
 
     def _summary(self) -> Summary:
         tally, accuracies = self.network.tally, self.progress.test_accuracies
-        seconds = self._bench.clock.now_s() if self.on_bench else 0.0
+        seconds = self._bench.clock.now_s() - self._started_s if self.on_bench else 0.0
         result = {
             "test_accuracy": accuracies[-1],
             "best_test_accuracy": max(accuracies),
@@ -238,9 +249,8 @@ class Training:
         return {**result, "message": self._closing(result)}
 
     def _closing(self, result: dict[str, Any]) -> str:
-        score = (
-            f"{result['test_accuracy']:.2%} of {len(self._test)} test digits right after {self.settings.epochs} epochs"
-        )
+        epochs = f"{self.settings.epochs} epoch" + "s" * (self.settings.epochs > 1)
+        score = f"{result['test_accuracy']:.2%} of {len(self._test)} test samples right after {epochs}"
         if not self.on_bench:
             return f"{score}, computed in the calibrated model; no light was used"
         means = ", ".join(f"{row['cosine']:.3f}" for row in self.progress.agreements[-len(self.weights) :])
@@ -280,7 +290,7 @@ def name_weights(bench: Bench, weights: list[Floats]) -> dict[str, np.ndarray]:
     return {f"weights.{panel}": weight.copy() for panel, weight in zip(panels, weights, strict=True)}
 
 
-def bench_accuracy(network: BenchNetwork, samples: Samples, batch_size: int = 500) -> float:
+def bench_accuracy(network: BenchNetwork, samples: Samples, batch_size: int = EVALUATION_BATCH) -> float:
     """Return the measured accuracy of what the panels show now."""
     network.tally.heading = "evaluation"
     right = 0

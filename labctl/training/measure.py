@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -165,11 +165,13 @@ class BenchNetwork:
         )
         beams = frozenset({stage.source.beam, self.bench.file.reference.beam})
         stacks = {stage.source.device: self.patterns.inputs(layer, values)}
-        shots = [
-            Shot(cameras, beams, {stage.source.device: k}, {self.bench.file.reference.beam: phase})
-            for k in range(len(values))
-            for phase in (0.0, math.pi)
-        ]
+        device, reference = stage.source.device, self.bench.file.reference.beam
+
+        def shots(held_rad: float) -> list[Shot]:
+            steps = [{reference: held_rad}, {reference: held_rad + math.pi}]
+            shown = [{device: k} for k in range(len(values))]
+            return [Shot(cameras, beams, pattern, phases) for pattern in shown for phases in steps]
+
         return self._read(layer, cameras, stacks, shots, np.array([1, -1], np.float32))
 
     def read_backward(self, layer: int, values: Floats, errors: Floats) -> Reading:
@@ -193,11 +195,13 @@ class BenchNetwork:
         beams = frozenset({stage.source.beam, probe, reference})
         pi = math.pi
         steps = [(0.0, 0.0), (pi, 0.0)] if self._error_exposures == 2 else [(0.0, 0.0), (pi, 0.0), (0.0, pi), (pi, pi)]
-        shots = [
-            Shot((camera,), beams, {stage.source.device: k, stage.end.inject: k}, {probe: p, reference: r})
-            for k in range(len(values))
-            for p, r in steps
-        ]
+        source, inject = stage.source.device, stage.end.inject
+
+        def shots(held_rad: float) -> list[Shot]:
+            phases = [{probe: p, reference: held_rad + r} for p, r in steps]
+            shown = [{source: k, inject: k} for k in range(len(values))]
+            return [Shot((camera,), beams, pattern, phase) for pattern in shown for phase in phases]
+
         signs = np.array([math.cos(p) * math.cos(r) for p, r in steps], np.float32).round()
         reading = self._read(layer, (camera,), stacks, shots, signs)[camera]
         return Reading(reading.data * scale, reading.clipped)
@@ -235,13 +239,12 @@ class BenchNetwork:
         layer: int,
         cameras: tuple[str, ...],
         stacks: Mapping[str, PatternStack],
-        shots: Sequence[Shot],
+        shots: Callable[[float], list[Shot]],
         signs: Floats,
     ) -> dict[str, Reading]:
         """Take shots until the reference stood still enough, follow it, and return the cameras' readings."""
-        reference = self.bench.file.reference.beam
         for _ in range(RELOCKS):
-            held = [_with_phase(shot, reference, self.reference_rad) for shot in shots]
+            held = shots(self.reference_rad)
             counts = {
                 camera: taken.reshape(-1, len(signs), taken.shape[1])
                 for camera, taken in self._take(stacks, held).items()
@@ -319,11 +322,6 @@ class BenchNetwork:
             electrons = float(frames.counts.sum(dtype=np.float64)) * self._step(camera)
             tally.photons += electrons / self._settings[camera].quantum_efficiency
         return counts
-
-
-def _with_phase(shot: Shot, beam: str, phase_rad: float) -> Shot:
-    phases = {**shot.phases_rad, beam: shot.phases_rad.get(beam, 0.0) + phase_rad}
-    return Shot(shot.cameras, shot.beams, shot.patterns, phases)
 
 
 def depth_setting(bench: Bench, optical_depth: float) -> tuple[float, float]:

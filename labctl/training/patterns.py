@@ -42,7 +42,12 @@ class NetworkPatterns:
     # ---- masks
 
     def mask(self, layer: int, weight: Floats) -> Pattern:
-        """Return the panel pattern of one layer's weights (rows, columns)."""
+        """Return the panel pattern of one layer's weights (rows, columns).
+
+        Raises:
+            ConfigError: The weights have another shape than the layer, or are not finite numbers.
+        """
+        _require_numbers(f"weights of layer {layer + 1}", weight, self._shape.layers[layer])
         multiply, grid = self.optics[layer].stage.multiply, self.optics[layer].multiplier.shape
         origin = centred_origin(self._file.settings(multiply.device).shape, multiply.block, grid)
         return Pattern(self.mask_indices(layer, weight), self._panel_codes[layer], origin)
@@ -87,6 +92,7 @@ class NetworkPatterns:
 
     def inputs(self, layer: int, values: Floats) -> PatternStack:
         """Return the frames that send `values` (n, columns) into a layer: inputs 0..1, or sums to re-send."""
+        _require_numbers(f"inputs of layer {layer + 1}", values, (len(values), self._shape.layers[layer][1]))
         source = self.optics[layer].source
         scale = 1.0 if layer == 0 else self.scales[layer].source_field
         return self._stack(source, self._data_indices(source, values / scale))
@@ -130,3 +136,10 @@ class NetworkPatterns:
             self._mirror_codes[device] = Codebook(f"code of {device}", source.tiles, element.block)
         origin = centred_origin(self._file.settings(device).shape, element.block, (1, source.modes))
         return PatternStack(indices[:, None, :], self._mirror_codes[device], origin)
+
+
+def _require_numbers(what: str, array: Floats, shape: tuple[int, int]) -> None:
+    if array.shape != shape or not np.issubdtype(array.dtype, np.floating):
+        raise ConfigError(f"{what}: floats of shape {shape} are needed, got {array.dtype} of shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ConfigError(f"{what}: {int((~np.isfinite(array)).sum())} value(s) are not finite")

@@ -79,7 +79,7 @@ def training_budget(bench: Bench, settings: TrainSettings) -> Budget:
     steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
     checked = _agreement_batches(len(train), settings)
     per_sample = 2 * len(shape.layers) + settings.error_exposures
-    backgrounds = math.ceil(steps / settings.agreement_every) + settings.epochs
+    backgrounds = len(_checked_steps(len(train), settings)) + settings.epochs
     exposures = {
         "setup": REFERENCE_FRAMES,
         "background": backgrounds * 2 * len(shape.layers) * BACKGROUND_SHOTS,
@@ -113,11 +113,17 @@ def model_budget(bench: Bench, settings: TrainSettings) -> Budget:
 
 
 def _agreement_batches(samples: int, settings: TrainSettings) -> int:
-    """Return how many samples all agreement batches hold together; the last batch of an epoch may be smaller."""
+    """Return how many samples all agreement batches hold together; only whole batches are checked."""
+    whole = min(settings.batch_size, samples)
+    return whole * len(_checked_steps(samples, settings))
+
+
+def _checked_steps(samples: int, settings: TrainSettings) -> list[int]:
+    """Return the steps after which gradient agreement is measured."""
     per_epoch = math.ceil(samples / settings.batch_size)
-    last = samples - (per_epoch - 1) * settings.batch_size
-    checked = range(0, settings.epochs * per_epoch, settings.agreement_every)
-    return sum(last if step % per_epoch == per_epoch - 1 else settings.batch_size for step in checked)
+    short = samples > settings.batch_size and samples % settings.batch_size != 0
+    steps = range(0, settings.epochs * per_epoch, settings.agreement_every)
+    return [step for step in steps if not (short and step % per_epoch == per_epoch - 1)]
 
 
 def photons(file: BenchFile, exposures: dict[str, int]) -> float:

@@ -89,7 +89,7 @@ UNKNOWN_KEYS = {
     "in the laser": ("power: 20 mW", "powr: 20 mW", "power"),
     "in an element": ("weight_range: 0.8", "weight_rage: 0.8", "weight_range"),
     "in the simulation": ("noise_scale: 1", "noise_scal: 1", "noise_scale"),
-    "with the suffix of its field": ("slit: 14.4 um", "slit_m: 14.4 um", "slit"),
+    "with the suffix of its field": ("slit: 512 um", "slit_m: 14.4 um", "slit"),
     "in a device": ("kind: camera", "kind: camera\n    hardwear: {}", "hardware"),
 }
 
@@ -126,14 +126,14 @@ def test_an_unknown_key_in_the_settings_of_a_device_is_reported_at_its_own_line(
 
 
 WITHOUT_UNIT = {
-    "length": ("slit: 14.4 um", "slit: 14.4e-6"),
+    "length": ("slit: 512 um", "slit: 14.4e-6"),
     "power": ("power: 20 mW", "power: 0.02"),
     "decibels": ("gain: 20 dB", "gain: 20"),
     "parameter": ("saturation_power:", 'saturation_power: {value: 0.19, source: "x"}'),
     "phase": ("phase: {value: 0 rad", 'phase: {value: 0, source: "x"}'),
     "time": ("timeout: 1 h", "timeout: 3600"),
-    "of another dimension": ("slit: 14.4 um", "slit: 14.4 us"),
-    "misspelt": ("slit: 14.4 um", "slit: 14.4 microns"),
+    "of another dimension": ("slit: 512 um", "slit: 14.4 us"),
+    "misspelt": ("slit: 512 um", "slit: 14.4 microns"),
     "ramp": ("ramp: 2 K/min", "ramp: 2 K"),
 }
 

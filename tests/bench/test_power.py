@@ -71,6 +71,9 @@ TOO_MUCH = {
     "hidden neurons for the cell": ({"light.absorb.beam_pitch": "3 mm"}, "cell", "aperture"),
     "outputs for the DMD": ({"light.read.modes": 11}, "dmd_error", "pixels"),
     "pixels per mode": ({"devices.camera_output.settings.roi_per_mode": [1, 65]}, "camera_output", "pixels"),
+    "power through a narrow slit": ({"light.1.multiply.slit": "400 um"}, "slm_1", "slit"),
+    "a short lens for the slit": ({"light.1.multiply.focal_length": "300 mm"}, "slm_1", "slit"),
+    "slit efficiency": ({"light.6.multiply.slit_efficiency": 0.6}, "slm_2", "slit"),
     "probe": ({"light.read.max_probe_field": 0.03}, "cell", "probe field"),
     "light on the first camera": ({"light.regenerate.fraction": 0.02}, "camera_z1", "full scale"),
     "light on the hidden camera": ({"light.5.tap.fraction": 1e-3}, "camera_hidden_1", "full scale"),
@@ -103,6 +106,25 @@ def test_headroom_is_left_on_every_camera():
         one = row(table, camera, "full scale")
         assert f"{HEADROOM:.0%}" in one.required
         assert float(one.available.partition("%")[0]) <= 100 * HEADROOM
+
+
+@pytest.mark.parametrize(
+    ("bench", "panel", "lit"),
+    [("vapour_cell", "slm_1", "15.03 mm"), ("vapour_cell", "slm_2", "14.59 mm"),
+     ("small_cell", "slm_1", "411.4 um"), ("small_cell", "slm_2", "374 um")],
+)  # fmt: skip
+def test_every_slit_passes_what_the_file_declares(bench: str, panel: str, lit: str):
+    slit = row(table_of(bench), panel, "slit")
+    assert slit.required.startswith("50.0%")
+    assert lit in slit.available
+    assert float(slit.available.partition("%")[0]) == pytest.approx(50, abs=1.5)
+    assert slit.able
+
+
+@pytest.mark.parametrize(("declared", "able"), [(0.44, True), (0.43, False), (0.58, True), (0.59, False)])
+def test_a_slit_efficiency_is_believed_within_15_percent(declared: float, able: bool, small_bench_file: Path):
+    file = load_bench(small_bench_file, {"light.1.multiply.slit_efficiency": declared})
+    assert row(power_table(file), "slm_1", "slit").able == able
 
 
 def test_fewer_modes_lose_less_light():

@@ -341,7 +341,46 @@ def test_detuning_may_differ_from_sample_to_sample():
             torch.testing.assert_close(together[row], one)
 
 
+# ---- saturation
+
+WAVELENGTH_M = 780.24e-9
+
+
+@pytest.mark.parametrize(("linewidth_hz", "intensity"), [(6.0e6, 16.5), (NATURAL_LINEWIDTH_HZ, 16.7)])
+def test_the_saturation_intensity_is_the_published_one(linewidth_hz: float, intensity: float):
+    assert absorber.saturation_intensity(WAVELENGTH_M, linewidth_hz) == pytest.approx(intensity, rel=2e-3)
+
+
+@pytest.mark.parametrize(("waist_m", "power_w"), [(60e-6, 0.19e-6), (100e-6, 0.52e-6)])
+@pytest.mark.parametrize("linewidth_hz", [6.0e6, NATURAL_LINEWIDTH_HZ])
+def test_the_saturation_power_is_the_published_one(waist_m: float, power_w: float, linewidth_hz: float):
+    intensity = absorber.saturation_intensity(WAVELENGTH_M, linewidth_hz)
+    assert absorber.saturation_power(waist_m, intensity) == pytest.approx(power_w, rel=0.02)
+
+
 # ---- temperature
+
+
+def pressure_torr(temperature_c: float) -> float:
+    kelvin = temperature_c + 273.15
+    return absorber.vapour_density(temperature_c) * 1.380649e-23 * kelvin / 133.322
+
+
+def test_the_vapour_pressure_at_25_c_is_that_over_the_solid():
+    assert pressure_torr(25.0) == pytest.approx(3.92e-7, rel=0.05)  # Steck, Rubidium 87 D Line Data: 3.92(20)e-7
+
+
+def test_the_vapour_pressure_follows_the_phase():
+    melting = absorber.MELTING_POINT_C
+    kelvin = melting + 273.15
+    assert pressure_torr(melting - 1e-9) == pytest.approx(10 ** (2.881 + 4.857 - 4215 / kelvin))
+    assert pressure_torr(melting) == pytest.approx(10 ** (2.881 + 4.312 - 4040 / kelvin))
+    assert pressure_torr(melting - 1e-9) == pytest.approx(pressure_torr(melting), rel=0.04)
+
+
+def test_warmer_vapour_is_denser_through_the_melting_point():
+    densities = [absorber.vapour_density(temperature_c) for temperature_c in np.arange(20, 90, 0.1)]
+    assert (np.diff(densities) > 0).all()
 
 
 @pytest.mark.parametrize(("temperature_c", "depth"), [(60, 5.8), (70, 12.5), (80, 25.9), (90, 51)])

@@ -416,7 +416,7 @@ BAD_CHANGES = {
     "another unit": ("slit_drift", {"value": "1 rad"}, "slit_drift.*with its unit"),
     "below zero": ("speckle", {"value": -0.1}, "speckle"),
     "an unknown key": ("speckle", {"valeu": 0.1}, "valeu.*'value'"),
-    "another kind": ("speckle", {"kind": "sound"}, "speckle.*'noise' or 'imperfection'"),
+    "another kind": ("speckle", {"kind": "noise"}, "speckle.*kind of a term is fixed"),
     "quieter without a source": ("flicker", {"value": "0.01 rad"}, "flicker.*quieter.*source"),
     "silent without a source": ("speckle", {"value": 0}, "speckle.*quieter.*source"),
 }

@@ -112,7 +112,7 @@ def test_ideal_16_bit_twins_measure_the_gradient_at_what_is_shown(law: str):
 def test_agreement_falls_with_noise_to_the_floor_and_not_beyond(small_bench_file: Path, method: str):
     for scale, least in ((1, 0.97), (5, 0.5)):
         overrides = {"simulation.imperfections": False, "simulation.noise_scale": scale}
-        _, summary = run(small_bench_file, overrides, {"method": method})
+        _, summary = run(small_bench_file, overrides, {"method": method, "agreement_every": 1, "train_samples": 1600})
         for cosine, floor in zip(means(summary, "cosine"), means(summary, "noise_floor"), strict=True):
             assert cosine > least
             assert cosine == pytest.approx(floor, abs=0.03)
@@ -159,7 +159,7 @@ def test_a_reference_that_drifts_is_followed_through_more_than_a_turn(small_benc
     phases = np.array([record.values["reference_rad"] for record in records if record.kind == "step"])
     assert np.ptp(phases) > 2 * np.pi
     for cosine, floor in zip(means(summary, "cosine"), means(summary, "noise_floor"), strict=True):
-        assert cosine > floor - 0.15
+        assert cosine > floor - 0.25
 
 
 def test_a_reference_that_cannot_be_held_ends_the_run_with_the_reason(small_bench_file: Path):
@@ -311,3 +311,25 @@ def test_trainers_never_see_the_truth(small_bench_file: Path):
 
     for one, other in zip(held(1), held(2), strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.zeros((3, 16), np.float32), r"weights of layer 1: floats of shape \(8, 16\)"),
+        (np.full((8, 16), np.nan, np.float32), r"weights of layer 1: 128 value\(s\) are not finite"),
+        (np.zeros((8, 16), np.uint16), "floats of shape"),
+    ],
+)
+def test_a_mask_that_means_nothing_is_refused_before_light(small_bench_file: Path, weights: Any, message: str):
+    with Bench(load_bench(small_bench_file), True) as bench:
+        network = BenchNetwork(bench, NetworkShape(16, (8,), 4), 6.0)
+        with pytest.raises(ConfigError, match=message):
+            network.write_masks([weights, np.zeros((4, 8), np.float32)])
+        assert not any(beam.is_on for beam in bench.beams)
+        assert network.tally.mask_writes == 0
+
+
+def test_a_diverged_training_ends_with_the_reason(small_bench_file: Path):
+    with pytest.raises(RunAborted, match="learning_rate"):
+        run(small_bench_file, {}, {"learning_rate": 1e30, "schedule": "constant"}, plan=train_in_silico)
