@@ -8,6 +8,7 @@ oracle, and the twin must not be its own judge.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -123,6 +124,8 @@ class LightPath:
         self._mirrors: dict[str, MirrorState] = {}
         self._sequences: dict[tuple[str, int], tuple[NDArray[np.uint16], Codebook]] = {}
         self._codes: dict[str, Codebook] = {}
+        self._responses: WeakKeyDictionary[Codebook, Tensor] = WeakKeyDictionary()
+        self._dark: dict[str, Codebook] = {}
         sources = [source for stage in self.stages for source in (stage.source, stage.injector) if source]
         self._sources = {source.device: source for source in sources}
         self._panels = {stage.stage.multiply.device: stage.multiplier for stage in self.stages}
@@ -177,8 +180,10 @@ class LightPath:
         """Turn all mirrors of a DMD off."""
         source = self._sources.get(name)
         if source is not None:
-            off = Codebook("all mirrors off", np.zeros((1, *source.tiles.shape[1:]), np.uint8), source.element.block)
-            self._mirrors[name] = MirrorState(np.zeros((1, source.modes), np.uint16), off)
+            if name not in self._dark:
+                off = np.zeros((1, *source.tiles.shape[1:]), np.uint8)
+                self._dark[name] = Codebook("all mirrors off", off, source.element.block)
+            self._mirrors[name] = MirrorState(np.zeros((1, source.modes), np.uint16), self._dark[name])
 
     def _mode_indices(self, name: str, patterns: PatternStack) -> tuple[NDArray[np.uint16], Codebook]:
         """Return the stack as indices (n, modes) of a code; a stack in another geometry gets a code of its own."""
@@ -301,7 +306,10 @@ class LightPath:
         """Return the light that leaves a DMD in `n` shots."""
         beam, mirrors = self.beams[beam_name], self._mirrors[device]
         if self._codes.get(device) is not mirrors.codebook:
-            source.use_tiles(np.asarray(mirrors.codebook.tiles, np.uint8))
+            # each codebook becomes complex amplitudes once, through the true response
+            if mirrors.codebook not in self._responses:
+                self._responses[mirrors.codebook] = source.response(np.asarray(mirrors.codebook.tiles, np.uint8))
+            source.use_response(self._responses[mirrors.codebook])
             self._codes[device] = mirrors.codebook
         fields = source.fields(mirrors.indices, beam.power_w if beam.on else 0.0)
         order = mirrors.order if len(mirrors.order) == n else np.full(n, mirrors.order[-1])

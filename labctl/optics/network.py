@@ -55,11 +55,19 @@ class Source:
         self._per_watt = efficiency / (self.modes * unit_power_w)
         self.use_tiles(self.tiles)
 
-    def use_tiles(self, tiles: NDArray[np.uint8]) -> None:
-        """Take `tiles` as the code of the indices from now on."""
+    def response(self, tiles: NDArray[np.uint8]) -> Tensor:
+        """Return the complex amplitude of every tile, shape (indices,)."""
         element = self.element
         code = mirror_fraction_response if isinstance(element, Encode) else carrier_response(element.carrier)
-        self._amplitude = torch.from_numpy(code(tiles).astype(np.complex64))
+        return torch.from_numpy(code(tiles).astype(np.complex64))
+
+    def use_response(self, response: Tensor) -> None:
+        """Let indices stand for the amplitudes `response` from now on."""
+        self._amplitude = response
+
+    def use_tiles(self, tiles: NDArray[np.uint8]) -> None:
+        """Take `tiles` as the code of the indices from now on."""
+        self.use_response(self.response(tiles))
 
     @property
     def device(self) -> str:
