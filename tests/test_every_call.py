@@ -9,7 +9,6 @@ import json
 import logging
 import pickle
 import signal
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
@@ -268,11 +267,9 @@ def test_ctrl_c_while_one_beam_goes_dark_leaves_none_lit(
     devices, beam = list(bench.devices.values()), bench.beams[0]
     real = getattr(beam, hook)
     monkeypatch.setattr(beam, hook, once)
+    end = leaving.close if way == "leave" else bench.make_safe
     with pytest.raises(KeyboardInterrupt):
-        if way == "leave":
-            leaving.close()
-        else:
-            bench.make_safe()
+        end()
     assert not any(state.on for state in KeptLightPath.last.beams.values())
     assert any(device.is_open for device in devices) == (way == "make_safe")
     leaving.close()
