@@ -6,7 +6,6 @@ oracle, and the twin must not be its own judge.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -26,56 +25,8 @@ from labctl.optics.network import Source, StageOptics, build_stages
 from labctl.optics.sensor import electrons_per_unit, homodyne_electrons, read_out
 from sim_backends.disturbance import Disturbance, ShotNoise
 from sim_backends.noise import load_noise_set
+from sim_backends.states import BeamState, Emission, MirrorState, SensorState
 from sim_backends.truth import draw_truth
-
-
-@dataclass
-class BeamState:
-    """What a beam does now; `sequence` holds one phase per trigger of the next sequence."""
-
-    on: bool = False
-    power_w: float = 0.0
-    phase_rad: float = 0.0
-    detuning_hz: float = 0.0
-    sequence: NDArray[np.float64] | None = None
-
-
-@dataclass
-class MirrorState:
-    """What a DMD shows: `indices` (n, modes) of a code, and which of them at each trigger."""
-
-    indices: NDArray[np.uint16]
-    codebook: Codebook
-    order: NDArray[np.integer] = field(default_factory=lambda: np.zeros(1, np.int64))
-
-
-@dataclass
-class SensorState:
-    """What a camera waits for and holds."""
-
-    exposure_s: float
-    next_id: int = 0
-    armed: int = 0
-    frames: Frames | None = None
-
-
-@dataclass(frozen=True)
-class Emission:
-    """Light that leaves a DMD: each pattern's fields once, and which pattern each shot shows.
-
-    Args:
-        fields: Complex fields of every pattern, shape (patterns, modes).
-        order: Pattern of each shot, shape (n,).
-        factor: What beam power and phase make of it in each shot, shape (n, 1).
-    """
-
-    fields: Tensor
-    order: Tensor
-    factor: Tensor
-
-    def shots(self, fields: Tensor | None = None) -> Tensor:
-        """Return the fields (n, modes) of every shot; `fields` stands for what linear optics made of the patterns."""
-        return (self.fields if fields is None else fields)[self.order] * self.factor
 
 
 class LightPath:

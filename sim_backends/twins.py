@@ -30,7 +30,8 @@ from labctl.devices import (
     Trigger,
     VapourCell,
 )
-from sim_backends.light_path import BeamState, LightPath, SensorState
+from sim_backends.light_path import LightPath
+from sim_backends.states import BeamState, SensorState
 
 
 class TwinSLM(SLM):

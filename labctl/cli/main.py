@@ -201,5 +201,23 @@ def _carry_out(order: _Order, answer: Answer) -> None:
     console.print(f"{outcome.status} after {show.duration(wall_s)}; run: {recorder.folder}", soft_wrap=True)
 
 
+# ---- report
+
+
+@app.command(cls=LabCommand)
+def report(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)],
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write report.html into the folder of a run: one page with its settings, curves, masks and cost."""
+    from labctl.report.page import write_report
+
+    ctx.obj.values |= {"run": str(run), "report": str(write_report(run))}
+    if not as_json:
+        show.console().print(ctx.obj.values["report"], soft_wrap=True)
+
+
 if __name__ == "__main__":
     app()

@@ -1,0 +1,58 @@
+"""What twins write into the light path and cameras take out of it: the momentary state of every device."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labctl.devices import Codebook, Frames
+
+
+@dataclass
+class BeamState:
+    """What a beam does now; `sequence` holds one phase per trigger of the next sequence."""
+
+    on: bool = False
+    power_w: float = 0.0
+    phase_rad: float = 0.0
+    detuning_hz: float = 0.0
+    sequence: NDArray[np.float64] | None = None
+
+
+@dataclass
+class MirrorState:
+    """What a DMD shows: `indices` (n, modes) of a code, and which of them at each trigger."""
+
+    indices: NDArray[np.uint16]
+    codebook: Codebook
+    order: NDArray[np.integer] = field(default_factory=lambda: np.zeros(1, np.int64))
+
+
+@dataclass
+class SensorState:
+    """What a camera waits for and holds."""
+
+    exposure_s: float
+    next_id: int = 0
+    armed: int = 0
+    frames: Frames | None = None
+
+
+@dataclass(frozen=True)
+class Emission:
+    """Light that leaves a DMD: each pattern's fields once, and which pattern each shot shows.
+
+    Args:
+        fields: Complex fields of every pattern, shape (patterns, modes).
+        order: Pattern of each shot, shape (n,).
+        factor: What beam power and phase make of it in each shot, shape (n, 1).
+    """
+
+    fields: Tensor
+    order: Tensor
+    factor: Tensor
+
+    def shots(self, fields: Tensor | None = None) -> Tensor:
+        """Return the fields (n, modes) of every shot; `fields` stands for what linear optics made of the patterns."""
+        return (self.fields if fields is None else fields)[self.order] * self.factor
