@@ -1,0 +1,1 @@
+"""Tells on one HTML page what a run did; `labctl.report.page` writes it."""
