@@ -29,7 +29,7 @@ class Truth:
     Args:
         seed: Truth seed; it stands in as the twins' serial number.
         values: Scalar parameters by name, as in `Layout.parameters`; those that vary over modes or weights are
-            drawn by `modes` and `smooth_phase` and keep their nominal value here.
+            drawn by `modes`, `smooth_profile` and `aberration` and keep their nominal value here.
         scale: Factor on every deviation, 0 for a bench without imperfections.
     """
 
