@@ -12,7 +12,7 @@ from labctl.plan import plan
 from labctl.recorder import read_run, read_weights
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.training.loop import bench_accuracy, model_accuracy, one_thread, spent
-from labctl.training.measure import BACKGROUND_SHOTS, REFERENCE_FRAMES, BenchNetwork
+from labctl.training.measure import BACKGROUND_SHOTS, BenchNetwork, setup_exposures
 from labctl.training.network import NetworkShape
 from labctl.training.settings import DataSettings, bench_seconds, load_samples, photons
 
@@ -31,7 +31,7 @@ def _budget(bench: Bench, settings: EvaluateSettings) -> Budget:
     _, test, _ = load_samples(bench.file, settings)
     layers = len(bench.file.stages)
     exposures = {
-        "setup": REFERENCE_FRAMES,
+        "setup": setup_exposures(layers),
         "background": 2 * layers * BACKGROUND_SHOTS,
         "evaluation": 2 * layers * len(test),
     }

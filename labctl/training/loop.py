@@ -180,7 +180,7 @@ class Training:
         if self.on_bench:
             values |= {
                 "exposures": sum(tally.exposures.values()),
-                "reference_rad": self.network.reference_rad,
+                "reference_rad": self.network.reference.common_rad,
                 "phase_error_rad": self.network.phase_error_rad,
                 "clipped_modes": tally.clipped_modes,
                 "clipped_weights": tally.clipped_weights,

@@ -19,14 +19,19 @@ from labctl.optics.scales import Readout
 from labctl.optics.sensor import homodyne_field
 from labctl.training.network import Absorption, NetworkShape, require_fit
 from labctl.training.patterns import Floats, NetworkPatterns
+from labctl.training.reference import (
+    EQUAL_PILOTS,
+    LARGEST_OFFSET_RAD,
+    LARGEST_PHASE_RAD,
+    HeldReference,
+    pilot_phase,
+    pilot_response,
+)
 
 logger = logging.getLogger(__name__)
 
-LARGEST_PHASE_RAD = 0.3
-"""Largest common phase a batch is read under; there the reading still has 95 % of its slope (DESIGN section 6)."""
-
-RELOCKS = 3
-"""Times a batch is taken anew after the reference moved."""
+RELOCKS = 5
+"""Times a batch is taken before the run stops because the reference moves too fast."""
 
 REFERENCE_FRAMES = 64
 """Frames averaged for the reference's brightness: 0.03 % of it at 2e5 electrons."""
@@ -35,11 +40,14 @@ BACKGROUND_SHOTS = 32
 """Readings averaged for the background: a sixth of one reading's noise."""
 
 
+PILOT_SHOTS = 16
+"""Readings, in each of two quadratures, from which a camera's pilots are calibrated: their noise is 1e-3 then."""
+
 SATURATED_PILOTS = 0.1
 """Share of saturated pilot readings above which a camera's phase is not trusted."""
 
-DARK_PILOT = 1e-3
-"""Pilot over the brightest mode below which there is no light to lock to."""
+DARK_PILOT = 0.01
+"""Pilots over full scale below which there is no light to lock to: four times a reading's noise."""
 
 
 @dataclass
@@ -86,7 +94,7 @@ class BenchNetwork:
         self.bench = bench
         self.shape = shape
         self.tally = Tally()
-        self.reference_rad = 0.0
+        self.reference = HeldReference()
         self.phase_error_rad = 0.0
         self._error_exposures = error_exposures
         self.patterns = NetworkPatterns(bench.file, shape)
@@ -95,6 +103,7 @@ class BenchNetwork:
         self._warned: set[str] = set()
         self._reference_electrons: dict[str, NDArray[np.float32]] = {}
         self._background: dict[str, Floats] = {}
+        self._pilots: dict[str, NDArray[np.complex128]] = {}
         self.temperature_c, depth = depth_setting(bench, optical_depth)
         self.absorption = Absorption(bench.file.absorber_law, depth)
 
@@ -219,8 +228,9 @@ class BenchNetwork:
             return 0.0
         reference, camera = self.bench.file.reference.beam, stage.error_tap.camera
         beams = frozenset({stage.source.beam, reference})
+        held = self.reference.held_rad((camera,))
         shots = [
-            Shot((camera,), beams, {stage.source.device: k}, {reference: self.reference_rad + phase})
+            Shot((camera,), beams, {stage.source.device: k}, {reference: held + phase})
             for k in range(len(values))
             for phase in (0.0, math.pi)
         ]
@@ -243,20 +253,28 @@ class BenchNetwork:
         signs: Floats,
     ) -> dict[str, Reading]:
         """Take shots until the reference stood still enough, follow it, and return the cameras' readings."""
+        if any(camera not in self._pilots for camera in cameras):
+            self._calibrate_pilots(layer, cameras, stacks, shots, signs)
         for _ in range(RELOCKS):
-            held = shots(self.reference_rad)
+            held = self.reference.held_rad(cameras)
             counts = {
                 camera: taken.reshape(-1, len(signs), taken.shape[1])
-                for camera, taken in self._take(stacks, held).items()
+                for camera, taken in self._take(stacks, shots(held)).items()
             }
             fields = {camera: self._fields(layer, camera, counts[camera], signs) for camera in cameras}
             saturated = {camera: self._saturated(camera, counts[camera]) for camera in cameras}
-            phases = {camera: self._pilot_phase(camera, fields[camera], saturated[camera]) for camera in cameras}
-            self.phase_error_rad = max(phases.values(), key=abs)
-            self.reference_rad -= float(np.mean(list(phases.values())))
-            if abs(self.phase_error_rad) <= LARGEST_PHASE_RAD:
+            phases = {}
+            for camera in cameras:
+                if not self._pilots_saturated(camera, saturated[camera]):
+                    pilots = fields[camera][:, -PILOTS:]
+                    self._require_light(camera, layer, pilots)
+                    phases[camera] = pilot_phase(pilots, self._pilots[camera])
+            self.phase_error_rad = self.reference.follow(phases, held) if phases else 0.0
+            furthest = max((abs(phase) for phase in phases.values()), default=0.0)
+            if abs(self.phase_error_rad) <= LARGEST_PHASE_RAD and furthest <= LARGEST_OFFSET_RAD:
+                slopes = {camera: math.cos(phases.get(camera, 0.0)) for camera in cameras}
                 return {
-                    camera: self._reading(layer, camera, fields[camera] / math.cos(phases[camera]), saturated[camera])
+                    camera: self._reading(layer, camera, fields[camera] / slopes[camera], saturated[camera])
                     for camera in cameras
                 }
             self.tally.relocks += 1
@@ -265,16 +283,40 @@ class BenchNetwork:
             f"{LARGEST_PHASE_RAD} rad is allowed: shield the reference arm or use smaller batches"
         )
 
-    def _pilot_phase(self, camera: str, fields: Floats, saturated: NDArray[np.bool_]) -> float:
-        """Return the common phase of a batch from the two pilots behind the data: cosine and sine of it."""
-        if saturated[:, -PILOTS:].mean() > SATURATED_PILOTS:
+    def _calibrate_pilots(
+        self,
+        layer: int,
+        cameras: tuple[str, ...],
+        stacks: Mapping[str, PatternStack],
+        shots: Callable[[float], list[Shot]],
+        signs: Floats,
+    ) -> None:
+        """Measure the pilots of cameras in both quadratures; arguments as for `_read`."""
+        heading, self.tally.heading = self.tally.heading, "setup"
+        held, steps = self.reference.held_rad(cameras), len(signs)
+        now, later = shots(held)[: PILOT_SHOTS * steps], shots(held + math.pi / 2)[: PILOT_SHOTS * steps]
+        both = [shot for k in range(0, len(now), steps) for part in (now, later) for shot in part[k : k + steps]]
+        for camera, taken in self._take(stacks, both).items():
+            counts = taken.reshape(-1, steps, taken.shape[1])
+            pilots = self._fields(layer, camera, counts, signs)[:, -PILOTS:]
+            if self._pilots_saturated(camera, self._saturated(camera, counts)):
+                self._pilots[camera] = EQUAL_PILOTS
+            else:
+                self._require_light(camera, layer, pilots)
+                self._pilots[camera] = pilot_response(pilots[0::2], pilots[1::2])
+        self.tally.heading = heading
+
+    def _pilots_saturated(self, camera: str, saturated: NDArray[np.bool_]) -> bool:
+        """Return whether a camera's phase cannot be trusted because too many of its pilots are at the top."""
+        lost = saturated[:, -PILOTS:].mean() > SATURATED_PILOTS
+        if lost:
             self.warn(f"{camera}: its pilots are saturated, the reference phase is not followed there; "
                       f"too much light reaches this camera")  # fmt: skip
-            return 0.0
-        cosine, sine = (float(value) for value in fields[:, -PILOTS:].mean(axis=0))
-        if math.hypot(cosine, sine) < DARK_PILOT * float(np.abs(fields).max() + 1e-30):
+        return bool(lost)
+
+    def _require_light(self, camera: str, layer: int, pilots: Floats) -> None:
+        if np.sqrt(np.mean(pilots**2)) < DARK_PILOT * self._readout(layer, camera).full_scale:
             raise RunAborted(f"{camera}: both pilots are dark; check that the beams reach it")
-        return math.atan2(sine, cosine)
 
     def _saturated(self, camera: str, stepped: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Return where any step of counts (n, steps, modes) is at the camera's top, shape (n, modes)."""
@@ -322,6 +364,18 @@ class BenchNetwork:
             electrons = float(frames.counts.sum(dtype=np.float64)) * self._step(camera)
             tally.photons += electrons / self._settings[camera].quantum_efficiency
         return counts
+
+
+def setup_exposures(layers: int, batch: int = 0, error_exposures: int = 0) -> int:
+    """Return the exposures that setting up takes: reference brightness, and the pilots of every camera.
+
+    Args:
+        layers: Layers of the network.
+        batch: Samples of the first training batch; 0 where no errors are read.
+        error_exposures: Exposures of one error reading.
+    """
+    forward = 2 * 2 * layers * min(PILOT_SHOTS, BACKGROUND_SHOTS)
+    return REFERENCE_FRAMES + forward + 2 * error_exposures * (layers - 1) * min(PILOT_SHOTS, batch)
 
 
 def depth_setting(bench: Bench, optical_depth: float) -> tuple[float, float]:

@@ -20,6 +20,10 @@ Floats = NDArray[np.float32]
 PILOT_SUM = 6.0
 """Field of the pilots in the first layer, in units of the saturation field: three quarters of full scale 8."""
 
+PASSED_PILOT = 0.8
+"""Modulation that passes a pilot on through later layers: uneven light may make it half as strong again, and its
+camera must not saturate then."""
+
 
 class NetworkPatterns:
     """Patterns of a network on a bench, made with what its file believes.
@@ -67,7 +71,7 @@ class NetworkPatterns:
             blocks[first + 1, lit] = multiplier.quarter_index
         else:  # pilots come in as such and are passed on
             for pilot in range(2):
-                blocks[first + pilot, optics.stage.source.modes + pilot] = multiplier.full_index
+                blocks[first + pilot, optics.stage.source.modes + pilot] = multiplier.inverse(np.array(PASSED_PILOT))
         # a pilot's blurred phase must not send its light into the last data column
         border = optics.stage.source.modes - 1
         for row in (first, first + 1):

@@ -10,7 +10,7 @@ from labctl.bench import Bench, BenchFile
 from labctl.plan import Settings, live
 from labctl.records import Budget
 from labctl.training.datasets import load_dataset
-from labctl.training.measure import BACKGROUND_SHOTS, REFERENCE_FRAMES, depth_setting
+from labctl.training.measure import BACKGROUND_SHOTS, depth_setting, setup_exposures
 from labctl.training.network import NetworkShape, require_fit
 from labctl.training.tasks import Samples, classification
 
@@ -81,7 +81,7 @@ def training_budget(bench: Bench, settings: TrainSettings) -> Budget:
     per_sample = 2 * len(shape.layers) + settings.error_exposures
     backgrounds = len(_checked_steps(len(train), settings)) + settings.epochs
     exposures = {
-        "setup": REFERENCE_FRAMES,
+        "setup": setup_exposures(len(shape.layers), min(settings.batch_size, len(train)), settings.error_exposures),
         "background": backgrounds * 2 * len(shape.layers) * BACKGROUND_SHOTS,
         "training": settings.epochs * len(train) * per_sample,
         "agreement": checked * (AGREEMENT_REPEATS * per_sample + 2),
