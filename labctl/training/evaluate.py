@@ -14,10 +14,10 @@ from labctl.records import Budget, Changes, Record, Summary
 from labctl.training.loop import bench_accuracy, model_accuracy, one_thread, spent
 from labctl.training.measure import BACKGROUND_SHOTS, BenchNetwork, setup_exposures
 from labctl.training.network import NetworkShape
-from labctl.training.settings import DataSettings, bench_seconds, load_samples, photons
+from labctl.training.settings import ReadingSettings, bench_seconds, load_samples, photons
 
 
-class EvaluateSettings(DataSettings):
+class EvaluateSettings(ReadingSettings):
     """Settings of `evaluate`."""
 
     run: Path = Field(description="run folder whose weights are deployed")
@@ -32,8 +32,8 @@ def _budget(bench: Bench, settings: EvaluateSettings) -> Budget:
     layers = len(bench.file.stages)
     exposures = {
         "setup": setup_exposures(layers),
-        "background": 2 * layers * BACKGROUND_SHOTS,
-        "evaluation": 2 * layers * len(test),
+        "background": 2 * settings.quadratures * layers * BACKGROUND_SHOTS,
+        "evaluation": 2 * settings.quadratures * layers * len(test),
     }
     return Budget(
         exposures=exposures,
@@ -51,7 +51,8 @@ def evaluate(
     _, test, source = load_samples(bench.file, settings)
     weights = run_weights(bench, settings.run)
     shape = NetworkShape(weights[0].shape[1], tuple(len(weight) for weight in weights[:-1]), len(weights[-1]))
-    network, started_s = BenchNetwork(bench, shape, _depth(settings)), bench.clock.now_s()
+    started_s = bench.clock.now_s()
+    network = BenchNetwork(bench, shape, _depth(settings), quadratures=settings.quadratures)
     ideal = model_accuracy(network, weights, test)
     with one_thread():
         network.prepare()

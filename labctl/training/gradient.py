@@ -68,6 +68,7 @@ def _measured(network: BenchNetwork, inputs: Floats, targets: Floats, *, correct
         hidden = hidden * network.exact_factor(sent, activations)
     count = np.float32(len(inputs))
     gradients = [hidden.T @ inputs / count, errors.T @ activations / count]
+    gradients = [layer * passed for layer, passed in zip(gradients, network.transfer, strict=True)]
     loss = float(0.5 * (errors**2).sum(axis=1).mean())
     return StepGradient(gradients, outputs, [sent], [read], loss)
 
@@ -166,14 +167,16 @@ def _models(
     rule: Rule,
 ) -> list[list[Floats]]:
     """Return the model's gradient of every layer, at the operating point of each of `steps`."""
-    shown, x = network.patterns.shown_weights(weights), torch.from_numpy(inputs)
+    passed = [torch.from_numpy(layer) for layer in network.transfer]
+    shown = [w * t for w, t in zip(network.patterns.shown_weights(weights), passed, strict=True)]
+    x = torch.from_numpy(inputs)
     models = []
     for step in steps:
         sums = [torch.from_numpy(one) for one in step.sums]
         read = [torch.from_numpy(one) for one in step.read]
         errors = torch.from_numpy(step.outputs - targets)
         layers = gradient_at(shown, x, sums, errors, network.absorption, rule, read)
-        models.append([layer.numpy() for layer in layers])
+        models.append([(layer * t).numpy() for layer, t in zip(layers, passed, strict=True)])
     return models
 
 

@@ -73,7 +73,9 @@ class Training:
         rng: np.random.Generator,
     ) -> None:
         shape = NetworkShape(train.inputs.shape[1], settings.hidden, train.classes)
-        self.network = BenchNetwork(bench, shape, settings.optical_depth, settings.error_exposures)
+        self.network = BenchNetwork(
+            bench, shape, settings.optical_depth, settings.error_exposures, settings.quadratures
+        )
         self.settings = settings
         self.method: MethodName = method
         self.on_bench = method != "in_silico"
@@ -95,6 +97,7 @@ class Training:
         with one_thread():
             if self.on_bench:
                 self.network.prepare()
+                self.network.measure_transfer()
             setup = {"message": self._opening(), "temperature_c": self.network.temperature_c}
             yield from self._tell(self._record("setup", setup))
             for epoch in range(1, self.settings.epochs + 1):

@@ -23,9 +23,12 @@ from labctl.training.reference import (
     EQUAL_PILOTS,
     LARGEST_OFFSET_RAD,
     LARGEST_PHASE_RAD,
+    Fields,
     HeldReference,
-    pilot_phase,
+    mean_phase,
+    pilot_phases,
     pilot_response,
+    turn_back,
 )
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,12 @@ REFERENCE_FRAMES = 64
 BACKGROUND_SHOTS = 32
 """Readings averaged for the background: a sixth of one reading's noise."""
 
+
+EVEN_WEIGHT = 0.8
+"""Weight shown while the transfer is measured, over the largest."""
+
+TRANSFER_BATCH = 100
+"""Inputs between two looks at the reference phase while the transfer is measured."""
 
 PILOT_SHOTS = 16
 """Readings, in each of two quadratures, from which a camera's pilots are calibrated: their noise is 1e-3 then."""
@@ -83,13 +92,17 @@ class BenchNetwork:
         bench: Open bench.
         shape: Neurons per layer.
         optical_depth: Requested depth; sets the cell's temperature by the calibrated curve.
+        quadratures: 1 reads the quadrature in phase with the pilots; 2 reads both, with twice the exposures, and turns
+            every reading by its own pilots' phase: for a reference that moves fast, or light far out of phase.
         error_exposures: 2 steps the probe's phase; 4 steps the reference as well, which removes leaked pump light.
 
     Raises:
         ConfigError: The network or the depth does not fit the bench.
     """
 
-    def __init__(self, bench: Bench, shape: NetworkShape, optical_depth: float, error_exposures: int = 2) -> None:
+    def __init__(
+        self, bench: Bench, shape: NetworkShape, optical_depth: float, error_exposures: int = 2, quadratures: int = 1
+    ) -> None:
         require_fit(bench.file, shape)
         self.bench = bench
         self.shape = shape
@@ -97,6 +110,7 @@ class BenchNetwork:
         self.reference = HeldReference()
         self.phase_error_rad = 0.0
         self._error_exposures = error_exposures
+        self._quadratures = quadratures
         self.patterns = NetworkPatterns(bench.file, shape)
         self._settings = bench.file.all_settings
         self.warnings: list[str] = []
@@ -104,6 +118,7 @@ class BenchNetwork:
         self._reference_electrons: dict[str, NDArray[np.float32]] = {}
         self._background: dict[str, Floats] = {}
         self._pilots: dict[str, NDArray[np.complex128]] = {}
+        self.transfer: list[Floats] = [np.ones(layer, np.float32) for layer in shape.layers]
         self.temperature_c, depth = depth_setting(bench, optical_depth)
         self.absorption = Absorption(bench.file.absorber_law, depth)
 
@@ -146,15 +161,41 @@ class BenchNetwork:
                 means[camera] = reading.data.mean(axis=0)
         self._background.update(means)
 
+    def measure_transfer(self) -> None:
+        """Measure how much of every weight its panel passes on: one input at a time through an even mask.
+
+        A block's light may be weak or turned in phase (aberration, dust, uneven illumination); turned by more than a
+        quarter period it acts with the opposite sign, and so must its gradient. Shows masks of its own.
+        """
+        even = [EVEN_WEIGHT * stage.multiply.weight_range for stage in self.bench.file.stages]
+        for layer, shape in enumerate(self.shape.layers):
+            self._show_mask(layer, np.full(shape, even[layer], np.float32))
+        self.measure_background()
+        self.tally.heading = "transfer"
+        for layer, (_, columns) in enumerate(self.shape.layers):
+            stage = self.bench.file.stages[layer]
+            size = 1.0 if layer == 0 else self._readout(layer - 1, self._end_camera(layer - 1)).full_scale
+            for start in range(0, columns, TRANSFER_BATCH):
+                one = size * np.eye(columns, dtype=np.float32)[start : start + TRANSFER_BATCH]
+                read = self.read_forward(layer, one)
+                tap = stage.activation_tap
+                sent = np.diagonal(read[tap.camera].data, start) if tap else np.full(len(one), size)
+                sums = read[stage.end.camera].data.T
+                self.transfer[layer][:, start : start + len(one)] = sums / (even[layer] * sent)
+
     # ---- masks
 
     def write_masks(self, weights: Sequence[Floats]) -> None:
         """Write every layer's weights to its panel; those beyond the bench's range are clipped and counted."""
         for layer, weight in enumerate(weights):
-            panel = self.bench.file.stages[layer].multiply
-            self.tally.clipped_weights += int((np.abs(weight) > panel.weight_range).sum())
-            self.bench.slm(panel.device).show(self.patterns.mask(layer, weight))
-            self.tally.mask_writes += 1
+            limit = self.bench.file.stages[layer].multiply.weight_range
+            self.tally.clipped_weights += int((np.abs(weight) > limit).sum())
+            self._show_mask(layer, weight)
+
+    def _show_mask(self, layer: int, weight: Floats) -> None:
+        panel = self.bench.slm(self.bench.file.stages[layer].multiply.device)
+        panel.show(self.patterns.mask(layer, weight))
+        self.tally.mask_writes += 1
 
     # ---- fields
 
@@ -252,36 +293,54 @@ class BenchNetwork:
         shots: Callable[[float], list[Shot]],
         signs: Floats,
     ) -> dict[str, Reading]:
-        """Take shots until the reference stood still enough, follow it, and return the cameras' readings."""
+        """Take shots, follow the reference, and return the cameras' readings; in one quadrature it must stand still."""
         if any(camera not in self._pilots for camera in cameras):
             self._calibrate_pilots(layer, cameras, stacks, shots, signs)
         for _ in range(RELOCKS):
             held = self.reference.held_rad(cameras)
-            counts = {
-                camera: taken.reshape(-1, len(signs), taken.shape[1])
-                for camera, taken in self._take(stacks, shots(held)).items()
-            }
-            fields = {camera: self._fields(layer, camera, counts[camera], signs) for camera in cameras}
-            saturated = {camera: self._saturated(camera, counts[camera]) for camera in cameras}
+            quadratures = [shots(held + turn * math.pi / 2) for turn in range(self._quadratures)]
+            fields, saturated = self._take_fields(layer, stacks, quadratures, signs)
             phases = {}
             for camera in cameras:
                 if not self._pilots_saturated(camera, saturated[camera]):
                     pilots = fields[camera][:, -PILOTS:]
                     self._require_light(camera, layer, pilots)
-                    phases[camera] = pilot_phase(pilots, self._pilots[camera])
-            self.phase_error_rad = self.reference.follow(phases, held) if phases else 0.0
-            furthest = max((abs(phase) for phase in phases.values()), default=0.0)
-            if abs(self.phase_error_rad) <= LARGEST_PHASE_RAD and furthest <= LARGEST_OFFSET_RAD:
-                slopes = {camera: math.cos(phases.get(camera, 0.0)) for camera in cameras}
-                return {
-                    camera: self._reading(layer, camera, fields[camera] / slopes[camera], saturated[camera])
-                    for camera in cameras
-                }
+                    phases[camera] = pilot_phases(pilots, self._pilots[camera])
+            means = {camera: mean_phase(phase) for camera, phase in phases.items()}
+            self.phase_error_rad = self.reference.follow(means, held) if means else 0.0
+            furthest = max((abs(phase) for phase in means.values()), default=0.0)
+            still = abs(self.phase_error_rad) <= LARGEST_PHASE_RAD and furthest <= LARGEST_OFFSET_RAD
+            if still or self._quadratures == 2:
+                turned = {camera: turn_back(fields[camera], phases.get(camera, np.zeros(1))) for camera in cameras}
+                return {camera: self._reading(layer, camera, turned[camera], saturated[camera]) for camera in cameras}
             self.tally.relocks += 1
         raise RunAborted(
             f"reference phase moved by {self.phase_error_rad:+.2f} rad within one batch, {RELOCKS} times running; "
-            f"{LARGEST_PHASE_RAD} rad is allowed: shield the reference arm or use smaller batches"
+            f"{LARGEST_PHASE_RAD} rad is allowed: shield the reference arm, use smaller batches or quadratures=2"
         )
+
+    def _take_fields(
+        self, layer: int, stacks: Mapping[str, PatternStack], quadratures: Sequence[list[Shot]], signs: Floats
+    ) -> tuple[dict[str, Fields], dict[str, NDArray[np.bool_]]]:
+        """Return every camera's fields, and where they are saturated; both of shape (n, modes).
+
+        Args:
+            layer: Layer number.
+            stacks: Frames by DMD.
+            quadratures: Shots of one quadrature, or of two a quarter period apart, which makes fields complex.
+            signs: Sign of every step of a pattern.
+        """
+        steps = len(signs)
+        shots = [
+            shot for k in range(0, len(quadratures[0]), steps) for shots in quadratures for shot in shots[k : k + steps]
+        ]
+        fields, saturated = {}, {}
+        for camera, taken in self._take(stacks, shots).items():
+            counts = taken.reshape(-1, steps, taken.shape[1])
+            parts = self._fields(layer, camera, counts, signs)
+            fields[camera] = parts if len(quadratures) == 1 else parts[0::2] - 1j * parts[1::2]
+            saturated[camera] = self._saturated(camera, counts).reshape(-1, len(quadratures), parts.shape[1]).any(1)
+        return fields, saturated
 
     def _calibrate_pilots(
         self,
@@ -293,17 +352,16 @@ class BenchNetwork:
     ) -> None:
         """Measure the pilots of cameras in both quadratures; arguments as for `_read`."""
         heading, self.tally.heading = self.tally.heading, "setup"
-        held, steps = self.reference.held_rad(cameras), len(signs)
-        now, later = shots(held)[: PILOT_SHOTS * steps], shots(held + math.pi / 2)[: PILOT_SHOTS * steps]
-        both = [shot for k in range(0, len(now), steps) for part in (now, later) for shot in part[k : k + steps]]
-        for camera, taken in self._take(stacks, both).items():
-            counts = taken.reshape(-1, steps, taken.shape[1])
-            pilots = self._fields(layer, camera, counts, signs)[:, -PILOTS:]
-            if self._pilots_saturated(camera, self._saturated(camera, counts)):
+        held, count = self.reference.held_rad(cameras), PILOT_SHOTS * len(signs)
+        quadratures = [shots(held + turn * math.pi / 2)[:count] for turn in range(2)]
+        fields, saturated = self._take_fields(layer, stacks, quadratures, signs)
+        for camera in cameras:
+            pilots = fields[camera][:, -PILOTS:]
+            if self._pilots_saturated(camera, saturated[camera]):
                 self._pilots[camera] = EQUAL_PILOTS
             else:
                 self._require_light(camera, layer, pilots)
-                self._pilots[camera] = pilot_response(pilots[0::2], pilots[1::2])
+                self._pilots[camera] = pilot_response(pilots)
         self.tally.heading = heading
 
     def _pilots_saturated(self, camera: str, saturated: NDArray[np.bool_]) -> bool:
@@ -314,8 +372,8 @@ class BenchNetwork:
                       f"too much light reaches this camera")  # fmt: skip
         return bool(lost)
 
-    def _require_light(self, camera: str, layer: int, pilots: Floats) -> None:
-        if np.sqrt(np.mean(pilots**2)) < DARK_PILOT * self._readout(layer, camera).full_scale:
+    def _require_light(self, camera: str, layer: int, pilots: Fields) -> None:
+        if np.sqrt(np.mean(np.abs(pilots) ** 2)) < DARK_PILOT * self._readout(layer, camera).full_scale:
             raise RunAborted(f"{camera}: both pilots are dark; check that the beams reach it")
 
     def _saturated(self, camera: str, stepped: NDArray[np.uint32]) -> NDArray[np.bool_]:
@@ -346,6 +404,9 @@ class BenchNetwork:
             self._warned.add(message)
             self.warnings.append(message)
 
+    def _end_camera(self, layer: int) -> str:
+        return self.bench.file.stages[layer].end.camera
+
     def _readout(self, layer: int, camera: str) -> Readout:
         return self.patterns.scales[layer].readouts[camera]
 
@@ -372,7 +433,7 @@ def setup_exposures(layers: int, batch: int = 0, error_exposures: int = 0) -> in
     Args:
         layers: Layers of the network.
         batch: Samples of the first training batch; 0 where no errors are read.
-        error_exposures: Exposures of one error reading.
+        error_exposures: Exposures of one error reading in one quadrature.
     """
     forward = 2 * 2 * layers * min(PILOT_SHOTS, BACKGROUND_SHOTS)
     return REFERENCE_FRAMES + forward + 2 * error_exposures * (layers - 1) * min(PILOT_SHOTS, batch)

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+Fields = NDArray[np.floating] | NDArray[np.complexfloating]
+"""Readings in one quadrature are real, in two complex."""
+
 LARGEST_PHASE_RAD = 0.3
 """Furthest a batch's phase may move from where it was expected; there 95 % of a reading's slope is left (DESIGN 6)."""
 
@@ -58,29 +61,53 @@ class HeldReference:
         return max((surprise.get(camera, phase) for camera, phase in phases_rad.items()), key=abs)
 
 
-def pilot_response(now: NDArray[np.floating], quarter_later: NDArray[np.floating]) -> NDArray[np.complex128]:
+def pilot_response(pilots: Fields) -> NDArray[np.complex128]:
     """Return how strong and where in phase a camera's two pilots are, shape (2,): pilot k reads Re(r_k exp(i phase)).
 
     Uneven light and a misaligned panel weaken one pilot more than the other, and turn it. Taken for equal, the pair
     would show a phase that moves up to twice as fast as the reference does, and a loop that follows it would swing.
 
     Args:
-        now: Fields of the two pilots, shape (n, 2).
-        quarter_later: The same with the reference a quarter period further.
+        pilots: Complex fields of the two pilots, shape (n, 2).
 
     Returns:
         The response; phase 0 is where the in-phase pilot and the shifted one, on average, say so.
     """
-    seen = now.mean(axis=0) - 1j * quarter_later.mean(axis=0)
+    seen = pilots.mean(axis=0)
     middle = seen[0] + 1j * seen[1]
     return np.asarray(seen * np.conj(middle) / abs(middle))
 
 
-def pilot_phase(pilots: NDArray[np.floating], response: NDArray[np.complex128]) -> float:
-    """Return the phase that the mean of `pilots` (n, 2) shows, given their `response` (2,)."""
+def pilot_phases(pilots: Fields, response: NDArray[np.complex128]) -> NDArray[np.floating]:
+    """Return the phase that pilots show, given their `response` (2,): of each reading, or of all where they are real.
+
+    Args:
+        pilots: Fields of the two pilots, shape (n, 2): complex, or one quadrature.
+        response: From `pilot_response`.
+
+    Returns:
+        Phases of shape (n,) for complex fields, (1,) for real ones, whose noise is averaged.
+    """
+    if np.iscomplexobj(pilots):
+        return np.angle(pilots @ np.conj(response))
     parts = np.stack([response.real, -response.imag], axis=1)
     cosine, sine = np.linalg.solve(parts, pilots.mean(axis=0))
-    return math.atan2(sine, cosine)
+    return np.array([math.atan2(sine, cosine)])
+
+
+def mean_phase(phases_rad: NDArray[np.floating]) -> float:
+    """Return the mean of phases on the circle."""
+    return float(np.angle(np.exp(1j * phases_rad).mean()))
+
+
+def turn_back(fields: Fields, phases_rad: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the in-phase part of fields (n, modes) that were read at `phases_rad` (n,) or (1,).
+
+    One quadrature alone has lost the cosine of the phase, and the other part of the field with it.
+    """
+    if np.iscomplexobj(fields):
+        return np.real(fields * np.exp(-1j * phases_rad)[:, None]).astype(np.float32)
+    return (fields / np.cos(phases_rad)[:, None]).astype(np.float32)
 
 
 def _turn(phase_rad: float) -> float:

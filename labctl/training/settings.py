@@ -36,7 +36,15 @@ class DataSettings(Settings):
     test_samples: int | None = Field(default=None, ge=1, description="test samples used, all by default")
 
 
-class TrainSettings(DataSettings):
+class ReadingSettings(DataSettings):
+    """Which data a plan uses, and how it reads fields."""
+
+    quadratures: Literal[1, 2] = Field(
+        default=1, description="2 reads both, with twice the exposures: for a fast reference or strong aberrations"
+    )
+
+
+class TrainSettings(ReadingSettings):
     """What every training is told."""
 
     hidden: tuple[int, ...] = Field(default=(128,), description="neurons of each hidden layer")
@@ -78,16 +86,18 @@ def training_budget(bench: Bench, settings: TrainSettings) -> Budget:
     require_fit(bench.file, shape)
     steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
     checked = _agreement_batches(len(train), settings)
-    per_sample = 2 * len(shape.layers) + settings.error_exposures
-    backgrounds = len(_checked_steps(len(train), settings)) + settings.epochs
+    forward = 2 * settings.quadratures * len(shape.layers)
+    backward = settings.error_exposures * settings.quadratures
+    backgrounds = len(_checked_steps(len(train), settings)) + settings.epochs + 1
     exposures = {
         "setup": setup_exposures(len(shape.layers), min(settings.batch_size, len(train)), settings.error_exposures),
-        "background": backgrounds * 2 * len(shape.layers) * BACKGROUND_SHOTS,
-        "training": settings.epochs * len(train) * per_sample,
-        "agreement": checked * (AGREEMENT_REPEATS * per_sample + 2),
-        "evaluation": settings.epochs * len(test) * 2 * len(shape.layers),
+        "transfer": 2 * settings.quadratures * sum(columns for _, columns in shape.layers),
+        "background": backgrounds * forward * BACKGROUND_SHOTS,
+        "training": settings.epochs * len(train) * (forward + backward),
+        "agreement": checked * (AGREEMENT_REPEATS * (forward + backward) + 2),
+        "evaluation": settings.epochs * len(test) * forward,
     }
-    writes = len(shape.layers) * (steps + settings.epochs)
+    writes = len(shape.layers) * (steps + settings.epochs + 1)
     return Budget(
         exposures=exposures,
         photons=photons(bench.file, exposures),

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labctl.training.reference import EQUAL_PILOTS, HeldReference, pilot_phase, pilot_response
+from labctl.training.reference import EQUAL_PILOTS, HeldReference, pilot_phases, pilot_response, turn_back
 
 ANGLES = st.floats(-3, 3)
 
 
 def pilots(response: np.ndarray, phase_rad: float, n: int = 3) -> np.ndarray:
-    return np.tile(np.real(response * np.exp(1j * phase_rad)), (n, 1))
+    return np.tile(response * np.exp(1j * phase_rad), (n, 1))
 
 
 def wrapped(angle: float) -> float:
@@ -22,7 +22,10 @@ def wrapped(angle: float) -> float:
 
 @given(phase=ANGLES)
 def test_equal_pilots_show_the_phase_itself(phase: float):
-    assert wrapped(pilot_phase(pilots(EQUAL_PILOTS, phase), EQUAL_PILOTS) - phase) == pytest.approx(0, abs=1e-9)
+    both = pilots(EQUAL_PILOTS, phase)
+    for read in (both, np.real(both)):
+        for found in pilot_phases(read, EQUAL_PILOTS):
+            assert wrapped(found - phase) == pytest.approx(0, abs=1e-9)
 
 
 @given(strong=st.floats(0.3, 3), weak=st.floats(0.1, 3), turned=st.floats(-0.7, 0.7), start=ANGLES, moved=ANGLES)
@@ -30,11 +33,20 @@ def test_uneven_pilots_once_measured_follow_every_move(
     strong: float, weak: float, turned: float, start: float, moved: float
 ):
     true = np.array([strong, -1j * weak * np.exp(1j * turned)])
-    found = pilot_response(pilots(true, start), pilots(true, start + math.pi / 2))
-    first = pilot_phase(pilots(true, start), found)
-    later = pilot_phase(pilots(true, start + moved), found)
-    assert wrapped(later - first - moved) == pytest.approx(0, abs=1e-6)
+    found = pilot_response(pilots(true, start))
+    for part in (np.asarray, np.real):
+        first = pilot_phases(part(pilots(true, start)), found)[0]
+        later = pilot_phases(part(pilots(true, start + moved)), found)[0]
+        assert wrapped(later - first - moved) == pytest.approx(0, abs=1e-6)
     assert np.abs(found) == pytest.approx(np.abs(true))
+
+
+@given(phase=st.floats(-1, 1))
+def test_a_reading_is_turned_back_by_its_phase(phase: float):
+    fields = np.array([[2.0, -3.0, 1.0 + 1.0j]])
+    turned = fields * np.exp(1j * phase)
+    assert turn_back(turned, np.array([phase]))[0] == pytest.approx([2, -3, 1], abs=1e-6)
+    assert turn_back(np.real(turned), np.array([phase]))[0, :2] == pytest.approx([2, -3], rel=1e-6)
 
 
 def test_cameras_read_together_are_centred_and_the_walk_is_followed():

@@ -1,0 +1,58 @@
+"""What the panels pass on of every weight is measured, and a far-off table is learned on all the same."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labctl.bench import Bench, load_bench
+from labctl.plan import parse_settings
+from labctl.training.in_situ import train_in_situ
+from labctl.training.measure import BenchNetwork
+from labctl.training.network import NetworkShape
+
+SHAPE = NetworkShape(16, (8,), 4)
+FAR_OFF = {"simulation.imperfection_scale": 3.0}
+
+
+def network_on(bench: Bench, quadratures: int = 1) -> BenchNetwork:
+    network = BenchNetwork(bench, SHAPE, 4.0, quadratures=quadratures)
+    network.prepare()
+    network.measure_transfer()
+    return network
+
+
+def test_an_ideal_table_passes_every_weight_on(small_bench_file: Path):
+    ideal = {"simulation.noise_scale": 0.0, "simulation.imperfections": False}
+    with Bench(load_bench(small_bench_file, ideal), True) as bench:
+        for layer in network_on(bench).transfer:
+            assert layer == pytest.approx(np.ones_like(layer), abs=0.05)
+
+
+@pytest.mark.parametrize("truth_seed", [1, 2, 3])
+def test_the_transfer_predicts_sums_that_nominal_weights_miss(small_bench_file: Path, truth_seed: int):
+    rng = np.random.default_rng(truth_seed)
+    weights = [rng.uniform(-0.4, 0.4, layer).astype(np.float32) for layer in SHAPE.layers]
+    inputs = rng.uniform(0, 1, (40, 16)).astype(np.float32)
+    with Bench(load_bench(small_bench_file, FAR_OFF), True, truth_seed=truth_seed) as bench:
+        network = network_on(bench, quadratures=2)
+        network.write_masks(weights)
+        network.measure_background()
+        read = network.read_forward(0, inputs)["camera_z1"].data
+        nominal, measured = (inputs @ one.T for one in (weights[0], weights[0] * network.transfer[0]))
+    assert np.std(read - measured) < 0.7 * np.std(read - nominal)
+
+
+def test_a_table_three_times_as_bad_is_learned_on_in_two_quadratures(small_bench_file: Path):
+    settings = {"data": "sample", "hidden": [8], "train_samples": 640, "test_samples": 200, "epochs": 3}
+    settings |= {"initial_sd": 0.5, "optical_depth": 4, "learning_rate": 0.03, "agreement_every": 20, "quadratures": 2}
+
+    def last_loss(overrides: dict[str, object]) -> float:
+        losses = []
+        with Bench(load_bench(small_bench_file, overrides), True, truth_seed=2) as bench:
+            for record in train_in_situ(bench, parse_settings(train_in_situ, settings), np.random.default_rng(0)):
+                if record.kind == "epoch":
+                    losses.append(record.values["loss"])
+        return losses[-1]
+
+    assert last_loss(FAR_OFF) < 1.1 * last_loss({"simulation.imperfections": False})
