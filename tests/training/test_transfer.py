@@ -43,16 +43,11 @@ def test_the_transfer_predicts_sums_that_nominal_weights_miss(small_bench_file: 
     assert np.std(read - measured) < 0.7 * np.std(read - nominal)
 
 
-def test_a_table_three_times_as_bad_is_learned_on_in_two_quadratures(small_bench_file: Path):
-    settings = {"data": "sample", "hidden": [8], "train_samples": 640, "test_samples": 200, "epochs": 3}
-    settings |= {"initial_sd": 0.5, "optical_depth": 4, "learning_rate": 0.03, "agreement_every": 20, "quadratures": 2}
+def test_a_table_three_times_as_bad_is_learned_on_in_two_quadratures():
+    settings = {"data": "sample", "hidden": [32], "train_samples": 1500, "test_samples": 300, "epochs": 2}
+    asked = parse_settings(train_in_situ, {**settings, "quadratures": 2})
 
-    def last_loss(overrides: dict[str, object]) -> float:
-        losses = []
-        with Bench(load_bench(small_bench_file, overrides), True, truth_seed=2) as bench:
-            for record in train_in_situ(bench, parse_settings(train_in_situ, settings), np.random.default_rng(0)):
-                if record.kind == "epoch":
-                    losses.append(record.values["loss"])
-        return losses[-1]
-
-    assert last_loss(FAR_OFF) < 1.1 * last_loss({"simulation.imperfections": False})
+    with Bench(load_bench("vapour_cell", FAR_OFF), True, truth_seed=3) as bench:
+        records = train_in_situ(bench, asked, np.random.default_rng(0))
+        accuracies = [record.values["test_accuracy"] for record in records if record.kind == "epoch"]
+    assert accuracies[-1] > 0.4  # chance is 0.1; an ideal table reaches 0.68 in these 48 steps
