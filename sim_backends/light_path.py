@@ -1,13 +1,11 @@
 """The simulated light path: one truth, one clock, one noise source, shared by all twins of a bench.
 
-Fidelity `matrix`: fields of whole modes, never expanded to pixels. Twins write their state in, cameras take exposures
-out. Errors travel backwards through the elements themselves, never by automatic differentiation: that is the tests'
-oracle, and the twin must not be its own judge.
+Twins write their state in, cameras take exposures out. What the light is, in front of the cameras, is one fidelity's
+business (`sim_backends.matrix`); beams, triggers, noise and the developing of frames are here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,15 +15,14 @@ from torch import Tensor
 from labctl.clock import Clock
 from labctl.devices import CameraSettings, Codebook, Frames, Pattern, PatternStack
 from labctl.errors import LimitError, StateError
-from labctl.optics.elements import Read, Regenerate, centred_origin
+from labctl.optics.elements import Regenerate, centred_origin
 from labctl.optics.layout import Layout, Stage
-from labctl.optics.modulator import blazed_field
-from labctl.optics.multiplier import SlitMultiplier, slit_ramp
-from labctl.optics.network import Source, StageOptics, build_stages
+from labctl.optics.network import StageOptics, build_stages
 from labctl.optics.sensor import electrons_per_unit, homodyne_electrons, read_out
 from sim_backends.disturbance import Disturbance, ShotNoise
+from sim_backends.matrix import MatrixLight, cut_blocks
 from sim_backends.noise import load_noise_set
-from sim_backends.states import BeamState, Emission, MirrorState, SensorState
+from sim_backends.states import BeamState, MirrorState, SensorState, TableState
 from sim_backends.truth import draw_truth
 
 
@@ -68,44 +65,25 @@ class LightPath:
         for optics in self.stages:
             self.disturbance.distort(optics, settings[optics.stage.multiply.device].shape)
         self._settings = settings
-        self.beams: dict[str, BeamState] = {}
+        state = TableState()
+        self.beams: dict[str, BeamState] = state.beams
+        self.temperatures_c: dict[str, Callable[[], float]] = state.temperatures_c
+        self.positions_m: dict[str, dict[str, float]] = state.positions_m
         self.sensors: dict[str, SensorState] = {}
-        self.temperatures_c: dict[str, Callable[[], float]] = {}
-        self.positions_m: dict[str, dict[str, float]] = {}
-        self._mirrors: dict[str, MirrorState] = {}
+        self._mirrors = state.mirrors
+        self._light = MatrixLight(layout, self.stages, settings, self.truth, self.disturbance, state)
         self._sequences: dict[tuple[str, int], tuple[NDArray[np.uint16], Codebook]] = {}
-        self._codes: dict[str, Codebook] = {}
-        self._responses: WeakKeyDictionary[Codebook, Tensor] = WeakKeyDictionary()
         self._dark: dict[str, Codebook] = {}
         sources = [source for stage in self.stages for source in (stage.source, stage.injector) if source]
         self._sources = {source.device: source for source in sources}
-        self._panels = {stage.stage.multiply.device: stage.multiplier for stage in self.stages}
         for name in self._sources:
             self.darken_mirrors(name)
 
     # ---- what twins write
 
     def show_panel(self, name: str, pattern: Pattern) -> None:
-        """Set the multiplier of panel `name` to what `pattern` shows; a panel outside the light path is ignored."""
-        multiplier = self._panels.get(name)
-        if multiplier is None:
-            return
-        rows, columns = multiplier.shape
-        origin = centred_origin(self._settings[name].shape, multiplier.block, (rows, columns))
-        in_blocks = pattern.codebook.block == multiplier.block and pattern.indices.shape == multiplier.shape
-        if in_blocks and pattern.origin == origin and pattern.codebook.tiles.shape[2] == 1:
-            if self._codes.get(name) is not pattern.codebook:
-                multiplier.use_tiles(np.asarray(pattern.codebook.tiles, np.uint16))
-                self._codes[name] = pattern.codebook
-            multiplier.show(pattern.indices)
-        else:
-            multiplier.show_fields(self._plain_panel(multiplier, name, pattern, origin))
-
-    def _plain_panel(self, multiplier: SlitMultiplier, name: str, pattern: Pattern, origin: tuple[int, int]) -> Tensor:
-        """Return the modulation of any other frame, block by block and without fringing."""
-        blocks = _cut(pattern.expand(self._settings[name].shape), multiplier.block, multiplier.shape, origin)
-        fields = blazed_field(blocks, multiplier.bit_depth, multiplier.period)
-        return torch.from_numpy(fields.reshape(multiplier.shape).astype(np.complex64))
+        """Show `pattern` on a phase panel; one outside the light path is ignored."""
+        self._light.show_panel(name, pattern)
 
     def load_mirrors(self, name: str, sequence: int, patterns: PatternStack) -> None:
         """Keep a DMD's sequence as indices of its modes."""
@@ -145,7 +123,7 @@ class LightPath:
         if fits and patterns.origin == origin:
             return patterns.indices[:, 0, :], codebook
         frames = (patterns[k].expand(shape) for k in range(len(patterns)))
-        blocks = np.concatenate([_cut(frame, block, (1, source.modes), origin) for frame in frames])
+        blocks = np.concatenate([cut_blocks(frame, block, (1, source.modes), origin) for frame in frames])
         if len(blocks) > np.iinfo(np.uint16).max:
             raise LimitError(name, f"{len(patterns)} plain frames are too many in `matrix` fidelity; use mode blocks")
         own = np.arange(len(blocks), dtype=np.uint16).reshape(len(patterns), source.modes)
@@ -227,86 +205,25 @@ class LightPath:
         for optics in self.stages:
             wanted = [name for name in cameras if name in optics.stage.cameras]
             if wanted:
-                ports = self._ports(optics, n, noise, wanted)
-                frames |= {name: self._develop(optics.stage, name, ports, times, noise) for name in wanted}
+                ports = self._light.ports(optics, noise, self.clock.now_s(), wanted)
+                frames |= {name: self._develop(optics, name, ports[name], times, noise) for name in wanted}
         self.clock.wait(n * period)
         return frames
 
-    def _ports(self, optics: StageOptics, n: int, noise: ShotNoise, wanted: Sequence[str]) -> dict[str, Tensor]:
-        """Return the complex fields (n, modes) at the stage's cameras, by camera name."""
-        stage = optics.stage
-        ramp = self._slit_ramp(optics)
-        pump = self._emit(stage.source.device, optics.source, stage.source.beam, n, noise)
-        found: dict[str, Tensor] = {}
-        if optics.absorber is None:
-            sums = pump.shots(optics.multiplier.forward(pump.fields * ramp))
-            return {stage.end.camera: sums * noise.flicker}
-        incident = pump.shots()
-        inner, probe_transmission = self._absorb(optics, incident, noise)
-        if stage.activation_tap:
-            found[stage.activation_tap.camera] = inner
-        if stage.end.camera in wanted:
-            found[stage.end.camera] = optics.multiplier.forward(inner * ramp) * noise.flicker
-        if stage.error_tap and stage.error_tap.camera in wanted and optics.injector and isinstance(stage.end, Read):
-            probe = self._emit(stage.end.inject, optics.injector, stage.end.beam, n, noise)
-            back = probe.shots(optics.multiplier.backward(probe.fields) * ramp) * noise.flicker
-            found[stage.error_tap.camera] = back * probe_transmission + self._leak(stage, incident)
-        return found
-
-    def _emit(self, device: str, source: Source, beam_name: str, n: int, noise: ShotNoise) -> Emission:
-        """Return the light that leaves a DMD in `n` shots."""
-        beam, mirrors = self.beams[beam_name], self._mirrors[device]
-        if self._codes.get(device) is not mirrors.codebook:
-            # each codebook becomes complex amplitudes once, through the true response
-            if mirrors.codebook not in self._responses:
-                self._responses[mirrors.codebook] = source.response(np.asarray(mirrors.codebook.tiles, np.uint8))
-            source.use_response(self._responses[mirrors.codebook])
-            self._codes[device] = mirrors.codebook
-        fields = source.fields(mirrors.indices, beam.power_w if beam.on else 0.0)
-        order = mirrors.order if len(mirrors.order) == n else np.full(n, mirrors.order[-1])
-        phase = beam.phase_rad if beam.sequence is None else beam.sequence[:n]
-        factor = np.broadcast_to(np.sqrt(noise.power[beam_name]) * np.exp(1j * np.asarray(phase)), (n,))
-        return Emission(fields, torch.from_numpy(order), torch.from_numpy(factor.astype(np.complex64))[:, None])
-
-    def _absorb(self, optics: StageOptics, pump: Tensor, noise: ShotNoise) -> tuple[Tensor, Tensor]:
-        """Return the pump fields after the cell and the probe's transmission through it."""
-        stage, cell = optics.stage, optics.absorber
-        if cell is None or stage.absorb is None:  # never: `_ports` asks only where there is a cell
-            return pump, torch.ones(1)
-        temperature = self.temperatures_c[stage.absorb.device]()
-        detuning = noise.detuning_hz + self.beams[stage.source.beam].detuning_hz
-        through, probe = cell.transmissions(pump, temperature, detuning, noise.depth)
-        return pump * through, probe
-
-    def _leak(self, stage: Stage, pump: Tensor) -> Tensor:
-        """Return the pump light that the entrance window reflects towards the probe's camera."""
-        if stage.absorb is None:
-            return torch.zeros(1)
-        rejection = 10 ** (-self.truth.values[f"{stage.absorb.device}.leak_rejection"] / 20)
-        return pump * (rejection * self.disturbance.leak(stage.absorb.device, pump.shape[1]))
-
-    def _slit_ramp(self, optics: StageOptics) -> Tensor:
-        multiply, columns = optics.stage.multiply, optics.stage.columns
-        offset = self.disturbance.slit_offset_m(self.clock.now_s())
-        offset += self.positions_m.get(multiply.slit_stage or "", {}).get("x", 0.0)
-        width = columns * multiply.block[1] * self._settings[multiply.device].pitch_m
-        wavelength, focal = self.layout.laser.wavelength_m, multiply.focal_length_m
-        return slit_ramp(columns, width, offset, wavelength, focal)
-
     def _develop(
-        self, stage: Stage, camera: str, ports: Mapping[str, Tensor], times: NDArray[np.float64], noise: ShotNoise
+        self, optics: StageOptics, camera: str, fields: Tensor, times: NDArray[np.float64], noise: ShotNoise
     ) -> Frames:
         """Return the frames a camera makes of the fields on it."""
-        settings, sensor = self._camera(camera), self.sensors[camera]
-        fields = self.disturbance.with_ghost(camera, ports[camera])
+        settings, sensor, tap = self._camera(camera), self.sensors[camera], optics.stage.activation_tap
+        fields = self.disturbance.with_ghost(camera, fields)
         per_unit = self.electrons_per_unit(camera)
         reference_beam = self.beams[self.layout.reference.beam]
         phase = reference_beam.phase_rad if reference_beam.sequence is None else reference_beam.sequence[: len(times)]
         against = torch.from_numpy(np.exp(-1j * (phase + noise.reference_rad)).astype(np.complex64))
         quadrature = (fields * against[:, None] * self.disturbance.mode_phases(camera, fields.shape[1])).real
         power = fields.real**2 + fields.imag**2
-        if stage.activation_tap and camera == stage.activation_tap.camera:
-            power = power + self.disturbance.off_line_share * self._pump_power(stage, len(times), noise)
+        if tap and camera == tap.camera:
+            power = power + self.disturbance.off_line_share * self._light.pump_power(optics, noise)
         electrons = homodyne_electrons(quadrature, power, per_unit, self._reference_electrons(camera, noise))
         electrons = electrons * self.disturbance.pixel_response(camera, fields.shape[1], self.sensor_pixels(camera))
         counts = read_out(
@@ -322,10 +239,6 @@ class LightPath:
         ids = sensor.next_id + np.arange(len(times))
         sensor.next_id += len(times)
         return Frames(counts[:, None, :], ids, times)
-
-    def _pump_power(self, stage: Stage, n: int, noise: ShotNoise) -> Tensor:
-        pump = self._emit(stage.source.device, self._sources[stage.source.device], stage.source.beam, n, noise).shots()
-        return pump.real**2 + pump.imag**2
 
     def _reference_electrons(self, camera: str, noise: ShotNoise) -> Tensor:
         reference = self.layout.reference
@@ -364,10 +277,3 @@ class LightPath:
                 ends = optics.stage.end is port
                 return optics.stage, prefix, optics.stage.rows if ends else optics.stage.columns
         raise StateError(camera, "is not in the light path of this bench")
-
-
-def _cut(frame: NDArray[Any], block: tuple[int, int], blocks: tuple[int, int], origin: tuple[int, int]) -> NDArray[Any]:
-    """Return the frame's blocks as (rows * cols of blocks, block rows, block cols)."""
-    (high, wide), (rows, cols), (top, left) = block, blocks, origin
-    part = frame[top : top + rows * high, left : left + cols * wide].reshape(rows, high, cols, wide)
-    return np.ascontiguousarray(part.transpose(0, 2, 1, 3)).reshape(rows * cols, high, wide)

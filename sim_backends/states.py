@@ -1,5 +1,6 @@
 """What twins write into the light path and cameras take out of it: the momentary state of every device."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,6 +38,16 @@ class SensorState:
     next_id: int = 0
     armed: int = 0
     frames: Frames | None = None
+
+
+@dataclass(frozen=True)
+class TableState:
+    """What the devices that shape the light do now, by name: beams, DMDs, cells' thermometers, stages' axes in m."""
+
+    beams: dict[str, BeamState] = field(default_factory=dict)
+    mirrors: dict[str, MirrorState] = field(default_factory=dict)
+    temperatures_c: dict[str, Callable[[], float]] = field(default_factory=dict)
+    positions_m: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,171 @@
+"""Fidelity `matrix`: the fields of whole modes, never expanded to pixels.
+
+Errors travel backwards through the elements themselves, never by automatic differentiation: that is the tests'
+oracle, and the twin must not be its own judge.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labctl.devices import Codebook, Pattern
+from labctl.optics.elements import Read, centred_origin
+from labctl.optics.layout import Layout, Stage
+from labctl.optics.modulator import blazed_field
+from labctl.optics.multiplier import SlitMultiplier, slit_ramp
+from labctl.optics.network import Source, StageOptics
+from sim_backends.disturbance import Disturbance, ShotNoise
+from sim_backends.states import Emission, TableState
+from sim_backends.truth import Truth
+
+
+class MatrixLight:
+    """What the light is, in front of every camera, for what the devices show and do.
+
+    Args:
+        layout: Optical content of the bench file.
+        stages: Its optics, with the truth's values and distortions.
+        settings: Settings of every device, by name.
+        truth: Hidden truth.
+        disturbance: What the noise set does to light.
+        state: What the devices do now; twins write it.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        stages: Sequence[StageOptics],
+        settings: Mapping[str, Any],
+        truth: Truth,
+        disturbance: Disturbance,
+        state: TableState,
+    ) -> None:
+        self._layout = layout
+        self._settings = settings
+        self._truth = truth
+        self._disturbance = disturbance
+        self._state = state
+        self._panels = {one.stage.multiply.device: one.multiplier for one in stages}
+        self._codes: dict[str, Codebook] = {}
+        self._responses: WeakKeyDictionary[Codebook, Tensor] = WeakKeyDictionary()
+
+    def show_panel(self, name: str, pattern: Pattern) -> None:
+        """Set the multiplier of panel `name` to what `pattern` shows; a panel outside the light path is ignored."""
+        multiplier = self._panels.get(name)
+        if multiplier is None:
+            return
+        rows, columns = multiplier.shape
+        origin = centred_origin(self._settings[name].shape, multiplier.block, (rows, columns))
+        in_blocks = pattern.codebook.block == multiplier.block and pattern.indices.shape == multiplier.shape
+        if in_blocks and pattern.origin == origin and pattern.codebook.tiles.shape[2] == 1:
+            if self._codes.get(name) is not pattern.codebook:
+                multiplier.use_tiles(np.asarray(pattern.codebook.tiles, np.uint16))
+                self._codes[name] = pattern.codebook
+            multiplier.show(pattern.indices)
+        else:
+            multiplier.show_fields(self._plain_panel(multiplier, name, pattern, origin))
+
+    def _plain_panel(self, multiplier: SlitMultiplier, name: str, pattern: Pattern, origin: tuple[int, int]) -> Tensor:
+        """Return the modulation of any other frame, block by block and without fringing."""
+        blocks = cut_blocks(pattern.expand(self._settings[name].shape), multiplier.block, multiplier.shape, origin)
+        fields = blazed_field(blocks, multiplier.bit_depth, multiplier.period)
+        return torch.from_numpy(fields.reshape(multiplier.shape).astype(np.complex64))
+
+    def ports(self, optics: StageOptics, noise: ShotNoise, now_s: float, wanted: Sequence[str]) -> dict[str, Tensor]:
+        """Return the complex fields (n, modes) at the stage's cameras, by camera name.
+
+        Args:
+            optics: The stage.
+            noise: Momentary state of the table in each of the n shots.
+            now_s: Bench time.
+            wanted: Cameras that are read; fields at others may be missing.
+        """
+        stage = optics.stage
+        ramp = self._slit_ramp(optics, now_s)
+        pump = self._emit(stage.source.device, optics.source, stage.source.beam, noise)
+        found: dict[str, Tensor] = {}
+        if optics.absorber is None:
+            sums = pump.shots(optics.multiplier.forward(pump.fields * ramp))
+            return {stage.end.camera: sums * noise.flicker}
+        incident = pump.shots()
+        inner, probe_transmission = self._absorb(optics, incident, noise)
+        if stage.activation_tap:
+            found[stage.activation_tap.camera] = inner
+        if stage.end.camera in wanted:
+            found[stage.end.camera] = optics.multiplier.forward(inner * ramp) * noise.flicker
+        if stage.error_tap and stage.error_tap.camera in wanted and optics.injector and isinstance(stage.end, Read):
+            probe = self._emit(stage.end.inject, optics.injector, stage.end.beam, noise)
+            back = probe.shots(optics.multiplier.backward(probe.fields) * ramp) * noise.flicker
+            found[stage.error_tap.camera] = back * probe_transmission + self._leak(stage, incident)
+        return found
+
+    def pump_power(self, optics: StageOptics, noise: ShotNoise) -> Tensor:
+        """Return the pump power (n, modes) that enters the stage, in units of field squared."""
+        stage = optics.stage
+        pump = self._emit(stage.source.device, optics.source, stage.source.beam, noise).shots()
+        return pump.real**2 + pump.imag**2
+
+    def _emit(self, device: str, source: Source, beam_name: str, noise: ShotNoise) -> Emission:
+        """Return the light that leaves a DMD in every shot."""
+        n = len(noise.reference_rad)
+        beam, mirrors = self._state.beams[beam_name], self._state.mirrors[device]
+        if self._codes.get(device) is not mirrors.codebook:
+            # each codebook becomes complex amplitudes once, through the true response
+            if mirrors.codebook not in self._responses:
+                self._responses[mirrors.codebook] = source.response(np.asarray(mirrors.codebook.tiles, np.uint8))
+            source.use_response(self._responses[mirrors.codebook])
+            self._codes[device] = mirrors.codebook
+        fields = source.fields(mirrors.indices, beam.power_w if beam.on else 0.0)
+        order = mirrors.order if len(mirrors.order) == n else np.full(n, mirrors.order[-1])
+        phase = beam.phase_rad if beam.sequence is None else beam.sequence[:n]
+        factor = np.broadcast_to(np.sqrt(noise.power[beam_name]) * np.exp(1j * np.asarray(phase)), (n,))
+        return Emission(fields, torch.from_numpy(order), torch.from_numpy(factor.astype(np.complex64))[:, None])
+
+    def _absorb(self, optics: StageOptics, pump: Tensor, noise: ShotNoise) -> tuple[Tensor, Tensor]:
+        """Return the pump fields after the cell and the probe's transmission through it."""
+        stage, cell = optics.stage, optics.absorber
+        if cell is None or stage.absorb is None:  # never: `ports` asks only where there is a cell
+            return pump, torch.ones(1)
+        temperature = self._state.temperatures_c[stage.absorb.device]()
+        detuning = noise.detuning_hz + self._state.beams[stage.source.beam].detuning_hz
+        through, probe = cell.transmissions(pump, temperature, detuning, noise.depth)
+        return pump * through, probe
+
+    def _leak(self, stage: Stage, pump: Tensor) -> Tensor:
+        """Return the pump light that the entrance window reflects towards the probe's camera."""
+        if stage.absorb is None:
+            return torch.zeros(1)
+        rejection = 10 ** (-self._truth.values[f"{stage.absorb.device}.leak_rejection"] / 20)
+        return pump * (rejection * self._disturbance.leak(stage.absorb.device, pump.shape[1]))
+
+    def slit_offset_m(self, optics: StageOptics, now_s: float) -> float:
+        """Return how far the beam lies off the slit: drift and stage."""
+        position = self._state.positions_m.get(optics.stage.multiply.slit_stage or "", {})
+        return self._disturbance.slit_offset_m(now_s) + position.get("x", 0.0)
+
+    def _slit_ramp(self, optics: StageOptics, now_s: float) -> Tensor:
+        multiply, columns = optics.stage.multiply, optics.stage.columns
+        width = columns * multiply.block[1] * self._settings[multiply.device].pitch_m
+        offset = self.slit_offset_m(optics, now_s)
+        return slit_ramp(columns, width, offset, self._layout.laser.wavelength_m, multiply.focal_length_m)
+
+
+def cut_blocks(
+    frame: NDArray[Any], block: tuple[int, int], blocks: tuple[int, int], origin: tuple[int, int]
+) -> NDArray[Any]:
+    """Return a grid of blocks of a frame as (rows * cols of blocks, block rows, block cols).
+
+    Args:
+        frame: Panel frame.
+        block: Rows and columns of one block.
+        blocks: Rows and columns of blocks.
+        origin: Row and column where the first block begins.
+    """
+    (high, wide), (rows, cols), (top, left) = block, blocks, origin
+    part = frame[top : top + rows * high, left : left + cols * wide].reshape(rows, high, cols, wide)
+    return np.ascontiguousarray(part.transpose(0, 2, 1, 3)).reshape(rows * cols, high, wide)
