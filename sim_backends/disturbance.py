@@ -1,5 +1,6 @@
 """What the noise set does to light: static distortions of the truth, and what changes from shot to shot."""
 
+import cmath
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ class Disturbance:
         phase = torch.from_numpy(wavefront.astype(np.float32))
         kept = math.sqrt(max(0.0, 1 - terms["unmodulated_light"]))
         optics.multiplier.distortion = field * torch.complex(torch.cos(phase), torch.sin(phase)) * kept
+        optics.multiplier.unmodulated = self._unmodulated(panel)
         for source in filter(None, (optics.source, optics.injector)):
             self._distort_source(source)
 
@@ -98,18 +100,44 @@ class Disturbance:
             self._trims[stage.error_tap.camera] = np.concatenate([np.full(data_columns, data.mean()), own])
 
     def _distort_source(self, source: Source) -> None:
-        name = source.device
-        power = 1 + self._terms["illumination"] * self._truth.smooth_profile(f"{name}.illumination", source.modes)
-        source.profile = torch.from_numpy(np.sqrt(np.clip(power, 0.05, None)).astype(np.float32))
-        mirrors = source.element.block[0] * source.element.block[1]
-        stuck = stream(self._truth.seed, f"{name}.dead_mirrors").poisson(
-            self._terms["dead_mirrors"] * mirrors, source.modes
-        )
-        offset = (stuck / mirrors).astype(np.complex64)
-        if isinstance(source.element, Encode):  # a carrier's first order leaves this light behind
-            turn = self._truth.modes(f"{name}.mirror_contrast", (source.modes,))
-            offset = offset + math.sqrt(self._terms["mirror_contrast"]) * np.exp(2j * np.pi * turn)
-        source.offset = torch.from_numpy(offset.astype(np.complex64))
+        name, mirrors = source.device, source.element.block[0] * source.element.block[1]
+        stuck = torch.from_numpy((self._stuck(name, source) / mirrors).astype(np.float32))
+        off = self.off_mirrors(name, source.modes)
+        source.profile = self.illumination(name, source.modes) * (1 - off)
+        # off mirrors send their own light into the zero order; in a carrier they only take from the contrast
+        source.offset = stuck + off / (1 - off) if isinstance(source.element, Encode) else stuck.to(torch.complex64)
+
+    def _stuck(self, name: str, source: Source) -> NDArray[np.int64]:
+        """Return how many mirrors of each mode are stuck on."""
+        expected = self._terms["dead_mirrors"] * source.element.block[0] * source.element.block[1]
+        return stream(self._truth.seed, f"{name}.dead_mirrors").poisson(expected, source.modes)
+
+    def dead_mirrors(self, name: str, source: Source) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Return the rows and columns of the stuck mirrors in the block of every mode that has any."""
+        places, block = stream(self._truth.seed, f"{name}.dead_places"), source.element.block
+        counts = enumerate(self._stuck(name, source))
+        return {
+            mode: (places.integers(0, block[0], count), places.integers(0, block[1], count))
+            for mode, count in counts
+            if count
+        }
+
+    def illumination(self, name: str, modes: int) -> Tensor:
+        """Return the field over its mean that lights each mode of a DMD, shape (modes,)."""
+        power = 1 + self._terms["illumination"] * self._truth.smooth_profile(f"{name}.illumination", modes)
+        return torch.from_numpy(np.sqrt(np.clip(power, 0.05, None)).astype(np.float32))
+
+    def off_mirrors(self, name: str, modes: int) -> Tensor:
+        """Return the complex field of a mirror that is off over that of one that is on, for every mode."""
+        turn = self._truth.modes(f"{name}.mirror_contrast", (modes,))
+        field = math.sqrt(self._terms["mirror_contrast"]) * np.exp(2j * np.pi * turn)
+        return torch.from_numpy(field.astype(np.complex64))
+
+    def _unmodulated(self, panel: str) -> complex:
+        """Return the field that a panel's pixels reflect whatever they show, over that which they modulate."""
+        turn = float(self._truth.modes(f"{panel}.unmodulated_light", (1,))[0])
+        share = self._terms["unmodulated_light"]
+        return cmath.rect(math.sqrt(share / (1 - share)), 2 * math.pi * turn)
 
     def mode_phases(self, camera: str, modes: int) -> Tensor:
         """Return the factors exp(-i phase) of each mode's residual reference phase, shape (modes,)."""
@@ -132,7 +160,7 @@ class Disturbance:
         return self._keep(f"{cell}.leak", draw)
 
     def with_ghost(self, camera: str, fields: Tensor) -> Tensor:
-        """Return `fields` (n, modes) with a displaced coherent copy of themselves."""
+        """Return `fields` (n, modes, pixels) with a coherent copy of themselves, displaced by one mode."""
         if not self._terms["ghost"]:
             return fields
 
@@ -140,15 +168,20 @@ class Disturbance:
             turn = self._truth.modes(f"{camera}.ghost", (1,))
             return math.sqrt(self._terms["ghost"]) * np.exp(2j * np.pi * turn)
 
-        beside = torch.nn.functional.pad(fields[:, :-1], (1, 0))  # displaced by one mode, nothing wraps around
+        beside = torch.nn.functional.pad(fields[:, :-1], (0, 0, 1, 0))  # nothing wraps around
         return fields + self._keep(f"{camera}.ghost", draw) * beside
 
-    def pixel_response(self, camera: str, modes: int, pixels: int) -> Tensor:
-        """Return the relative response of every mode, pixel errors averaged over its pixels, shape (modes,)."""
+    def pixel_response(self, camera: str, modes: int, pixels: int, summed: int) -> Tensor:
+        """Return the relative response of `pixels` values a mode, each of `summed` pixels, shape (modes, pixels).
+
+        A mode's mean over its pixels is the same draw, however many are read on their own.
+        """
 
         def draw() -> NDArray[Any]:
-            spread = math.hypot(self._terms["pixel_gain"], self._terms["photo_response"]) / math.sqrt(pixels)
-            return 1 + spread * self._truth.modes(f"{camera}.pixel_response", (modes,))
+            spread = math.hypot(self._terms["pixel_gain"], self._terms["photo_response"])
+            mean = self._truth.modes(f"{camera}.pixel_response", (modes, 1)) / math.sqrt(pixels * summed)
+            own = self._truth.modes(f"{camera}.pixels", (modes, pixels)) / math.sqrt(summed)
+            return 1 + spread * (mean + own - own.mean(axis=1, keepdims=True))
 
         return self._keep(f"{camera}.response", draw)
 

@@ -24,6 +24,10 @@ from sim_backends.matrix import MatrixLight, cut_blocks
 from sim_backends.noise import load_noise_set
 from sim_backends.states import BeamState, MirrorState, SensorState, TableState
 from sim_backends.truth import draw_truth
+from sim_backends.wave import WaveLight
+
+FIDELITIES = {"matrix": MatrixLight, "wave": WaveLight}
+"""What `simulation.fidelity` may name."""
 
 
 class LightPath:
@@ -71,7 +75,8 @@ class LightPath:
         self.positions_m: dict[str, dict[str, float]] = state.positions_m
         self.sensors: dict[str, SensorState] = {}
         self._mirrors = state.mirrors
-        self._light = MatrixLight(layout, self.stages, settings, self.truth, self.disturbance, state)
+        light = FIDELITIES[simulation["fidelity"]]
+        self._light = light(layout, self.stages, settings, self.truth, self.disturbance, state)
         self._sequences: dict[tuple[str, int], tuple[NDArray[np.uint16], Codebook]] = {}
         self._dark: dict[str, Codebook] = {}
         sources = [source for stage in self.stages for source in (stage.source, stage.injector) if source]
@@ -132,13 +137,13 @@ class LightPath:
     # ---- what cameras take
 
     def sensor_pixels(self, camera: str) -> int:
-        """Return how many pixels are summed for one mode."""
+        """Return how many pixels are summed in one value of a frame: all of a mode in `matrix` fidelity."""
         rows, columns = self._camera(camera).roi_per_mode
-        return rows * columns
+        return rows * columns // self._light.pixels(camera)
 
     def sensor_shape(self, camera: str) -> tuple[int, int]:
-        """Return (1, modes) of a camera in the light path."""
-        return 1, self._port(camera)[2]
+        """Return rows and columns of a camera's frames."""
+        return self._light.frame_shape(camera, self._port(camera)[2])
 
     def arm_sensor(self, camera: str, n: int) -> None:
         """Make a camera wait for `n` triggers."""
@@ -220,35 +225,41 @@ class LightPath:
         reference_beam = self.beams[self.layout.reference.beam]
         phase = reference_beam.phase_rad if reference_beam.sequence is None else reference_beam.sequence[: len(times)]
         against = torch.from_numpy(np.exp(-1j * (phase + noise.reference_rad)).astype(np.complex64))
-        quadrature = (fields * against[:, None] * self.disturbance.mode_phases(camera, fields.shape[1])).real
+        modes, pixels = fields.shape[1:]
+        quadrature = (fields * against[:, None, None] * self.disturbance.mode_phases(camera, modes)[:, None]).real
         power = fields.real**2 + fields.imag**2
         if tap and camera == tap.camera:
-            power = power + self.disturbance.off_line_share * self._light.pump_power(optics, noise)
-        electrons = homodyne_electrons(quadrature, power, per_unit, self._reference_electrons(camera, noise))
-        electrons = electrons * self.disturbance.pixel_response(camera, fields.shape[1], self.sensor_pixels(camera))
+            power = power + self.disturbance.off_line_share / pixels * self._light.pump_power(optics, noise)[..., None]
+        electrons = homodyne_electrons(quadrature, power, per_unit, self._reference_electrons(camera, noise) / pixels)
+        electrons = electrons * self.disturbance.pixel_response(camera, modes, pixels, self.sensor_pixels(camera))
+        frames = electrons.reshape(len(times), *self.sensor_shape(camera))
+        row_noise = self.disturbance.row_noise
+        if row_noise and pixels > 1:  # pixels of a mode read on their own share their row's noise
+            rows = self.disturbance.rng.standard_normal((*frames.shape[:2], 1), dtype=np.float32)
+            frames, row_noise = frames + row_noise * torch.from_numpy(rows), 0.0
         counts = read_out(
-            electrons,
+            frames,
             self.disturbance.rng,
             noise_scale=self.disturbance.noise_scale,
             read_noise=settings.read_noise,
-            row_noise=self.disturbance.row_noise,
+            row_noise=row_noise,
             step=settings.full_well / 2**settings.bit_depth,
             pixels=self.sensor_pixels(camera),
             top=self.top_count(camera),
         )
         ids = sensor.next_id + np.arange(len(times))
         sensor.next_id += len(times)
-        return Frames(counts[:, None, :], ids, times)
+        return Frames(counts, ids, times)
 
     def _reference_electrons(self, camera: str, noise: ShotNoise) -> Tensor:
         reference = self.layout.reference
         beam = self.beams[reference.beam]
         if not beam.on or camera not in reference.cameras:
-            return torch.zeros(1, 1)
+            return torch.zeros(1, 1, 1)
         nominal = self._settings[reference.beam].power_w
         exposure = self.sensors[camera].exposure_s / self._camera(camera).exposure_s
         mean = self.truth.values["reference.electrons"] * beam.power_w / nominal * exposure
-        return torch.from_numpy((mean * noise.power[reference.beam]).astype(np.float32))[:, None]
+        return torch.from_numpy((mean * noise.power[reference.beam]).astype(np.float32))[:, None, None]
 
     def electrons_per_unit(self, camera: str) -> float:
         """Return the true electrons per unit field squared and exposure of a camera."""
@@ -262,7 +273,7 @@ class LightPath:
         )
 
     def top_count(self, camera: str) -> int:
-        """Return the highest count of a summed mode."""
+        """Return the highest count of one value of a frame."""
         return self.sensor_pixels(camera) * (2 ** self._camera(camera).bit_depth - 1)
 
     def _camera(self, name: str) -> CameraSettings:
@@ -274,6 +285,5 @@ class LightPath:
             port = optics.stage.cameras.get(camera)
             if port is not None:
                 prefix = port.device if isinstance(port, Regenerate) else camera
-                ends = optics.stage.end is port
-                return optics.stage, prefix, optics.stage.rows if ends else optics.stage.columns
+                return optics.stage, prefix, optics.stage.modes(camera)
         raise StateError(camera, "is not in the light path of this bench")

@@ -20,7 +20,7 @@ from labctl.optics.modulator import blazed_field
 from labctl.optics.multiplier import SlitMultiplier, slit_ramp
 from labctl.optics.network import Source, StageOptics
 from sim_backends.disturbance import Disturbance, ShotNoise
-from sim_backends.states import Emission, TableState
+from sim_backends.states import Emission, MirrorState, TableState
 from sim_backends.truth import Truth
 
 
@@ -64,20 +64,30 @@ class MatrixLight:
         in_blocks = pattern.codebook.block == multiplier.block and pattern.indices.shape == multiplier.shape
         if in_blocks and pattern.origin == origin and pattern.codebook.tiles.shape[2] == 1:
             if self._codes.get(name) is not pattern.codebook:
-                multiplier.use_tiles(np.asarray(pattern.codebook.tiles, np.uint16))
+                multiplier.use_tiles(np.asarray(pattern.codebook.tiles, np.uint16), pattern.codebook.rest)
                 self._codes[name] = pattern.codebook
             multiplier.show(pattern.indices)
         else:
             multiplier.show_fields(self._plain_panel(multiplier, name, pattern, origin))
 
-    def _plain_panel(self, multiplier: SlitMultiplier, name: str, pattern: Pattern, origin: tuple[int, int]) -> Tensor:
-        """Return the modulation of any other frame, block by block and without fringing."""
+    def _plain_panel(
+        self, multiplier: SlitMultiplier, name: str, pattern: Pattern, origin: tuple[int, int]
+    ) -> NDArray[np.complex64]:
+        """Return the first-order field of the blocks of any other frame, without fringing and other rows' light."""
         blocks = cut_blocks(pattern.expand(self._settings[name].shape), multiplier.block, multiplier.shape, origin)
         fields = blazed_field(blocks, multiplier.bit_depth, multiplier.period)
-        return torch.from_numpy(fields.reshape(multiplier.shape).astype(np.complex64))
+        return fields.reshape(multiplier.shape).astype(np.complex64)
+
+    def pixels(self, camera: str) -> int:
+        """Return how many values a camera reads for one mode."""
+        return 1
+
+    def frame_shape(self, camera: str, modes: int) -> tuple[int, int]:
+        """Return rows and columns of a camera's frames: one value a mode, in one row."""
+        return 1, modes
 
     def ports(self, optics: StageOptics, noise: ShotNoise, now_s: float, wanted: Sequence[str]) -> dict[str, Tensor]:
-        """Return the complex fields (n, modes) at the stage's cameras, by camera name.
+        """Return the complex fields (n, modes, pixels) at the stage's cameras, by camera name.
 
         Args:
             optics: The stage.
@@ -85,24 +95,41 @@ class MatrixLight:
             now_s: Bench time.
             wanted: Cameras that are read; fields at others may be missing.
         """
+        found = self._fields(optics, noise, now_s, wanted)
+        return {camera: self._on_pixels(optics, camera, field) for camera, field in found.items()}
+
+    def _on_pixels(self, optics: StageOptics, camera: str, field: Tensor) -> Tensor:
+        """Return the fields (n, modes, pixels) that a camera reads."""
+        return field[..., None]
+
+    def _fields(self, optics: StageOptics, noise: ShotNoise, now_s: float, wanted: Sequence[str]) -> dict[str, Tensor]:
+        """Return the light at the cameras; behind the slit as `_forward` gives it, elsewhere by mode."""
         stage = optics.stage
         ramp = self._slit_ramp(optics, now_s)
         pump = self._emit(stage.source.device, optics.source, stage.source.beam, noise)
         found: dict[str, Tensor] = {}
         if optics.absorber is None:
-            sums = pump.shots(optics.multiplier.forward(pump.fields * ramp))
+            sums = pump.shots(self._forward(optics, pump.fields * ramp))
             return {stage.end.camera: sums * noise.flicker}
         incident = pump.shots()
         inner, probe_transmission = self._absorb(optics, incident, noise)
         if stage.activation_tap:
             found[stage.activation_tap.camera] = inner
         if stage.end.camera in wanted:
-            found[stage.end.camera] = optics.multiplier.forward(inner * ramp) * noise.flicker
+            found[stage.end.camera] = self._forward(optics, inner * ramp) * noise.flicker
         if stage.error_tap and stage.error_tap.camera in wanted and optics.injector and isinstance(stage.end, Read):
             probe = self._emit(stage.end.inject, optics.injector, stage.end.beam, noise)
-            back = probe.shots(optics.multiplier.backward(probe.fields) * ramp) * noise.flicker
+            back = probe.shots(self._backward(optics, probe.fields) * ramp) * noise.flicker
             found[stage.error_tap.camera] = back * probe_transmission + self._leak(stage, incident)
         return found
+
+    def _forward(self, optics: StageOptics, fields: Tensor) -> Tensor:
+        """Return what a stage's multiplier makes of input fields (n, columns)."""
+        return optics.multiplier.forward(fields)
+
+    def _backward(self, optics: StageOptics, fields: Tensor) -> Tensor:
+        """Return the input-side fields (n, columns) of fields (n, rows) sent in at the output."""
+        return optics.multiplier.backward(fields)
 
     def pump_power(self, optics: StageOptics, noise: ShotNoise) -> Tensor:
         """Return the pump power (n, modes) that enters the stage, in units of field squared."""
@@ -114,17 +141,21 @@ class MatrixLight:
         """Return the light that leaves a DMD in every shot."""
         n = len(noise.reference_rad)
         beam, mirrors = self._state.beams[beam_name], self._state.mirrors[device]
+        fields = self._written(device, source, mirrors, beam.power_w if beam.on else 0.0)
+        order = mirrors.order if len(mirrors.order) == n else np.full(n, mirrors.order[-1])
+        phase = beam.phase_rad if beam.sequence is None else beam.sequence[:n]
+        factor = np.broadcast_to(np.sqrt(noise.power[beam_name]) * np.exp(1j * np.asarray(phase)), (n,))
+        return Emission(fields, torch.from_numpy(order), torch.from_numpy(factor.astype(np.complex64))[:, None])
+
+    def _written(self, device: str, source: Source, mirrors: MirrorState, power_w: float) -> Tensor:
+        """Return the fields (patterns, modes) of a DMD's patterns."""
         if self._codes.get(device) is not mirrors.codebook:
             # each codebook becomes complex amplitudes once, through the true response
             if mirrors.codebook not in self._responses:
                 self._responses[mirrors.codebook] = source.response(np.asarray(mirrors.codebook.tiles, np.uint8))
             source.use_response(self._responses[mirrors.codebook])
             self._codes[device] = mirrors.codebook
-        fields = source.fields(mirrors.indices, beam.power_w if beam.on else 0.0)
-        order = mirrors.order if len(mirrors.order) == n else np.full(n, mirrors.order[-1])
-        phase = beam.phase_rad if beam.sequence is None else beam.sequence[:n]
-        factor = np.broadcast_to(np.sqrt(noise.power[beam_name]) * np.exp(1j * np.asarray(phase)), (n,))
-        return Emission(fields, torch.from_numpy(order), torch.from_numpy(factor.astype(np.complex64))[:, None])
+        return source.fields(mirrors.indices, power_w)
 
     def _absorb(self, optics: StageOptics, pump: Tensor, noise: ShotNoise) -> tuple[Tensor, Tensor]:
         """Return the pump fields after the cell and the probe's transmission through it."""

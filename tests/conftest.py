@@ -26,7 +26,7 @@ from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.optics.elements import Read, Regenerate, centred_origin
 from labctl.optics.network import Source, StageOptics, build_stages
 from labctl.optics.parameters import believed
-from labctl.optics.sensor import electrons_per_unit
+from labctl.optics.sensor import electrons_per_unit, sum_modes
 from sim_backends.noise import NoiseSet
 
 torch.set_num_threads(1)
@@ -76,13 +76,14 @@ class Table:
         """Return the amplitudes that `stack` really writes: the nearest levels."""
         return self.sources[dmd].amplitude(self.stack(dmd, amplitudes).indices[:, 0])
 
-    def write(self, panel: str, modulation: ArrayLike) -> NDArray[np.float32]:
-        """Show real modulations (rows, columns) of all modes and return those the believed optics then have."""
+    def write(self, panel: str, modulation: ArrayLike) -> NDArray[np.complex64]:
+        """Show real modulations (rows, columns) of all modes and return what the believed optics then are."""
         multiplier = self.multipliers[panel]
         indices = multiplier.inverse(np.broadcast_to(np.asarray(modulation, float), multiplier.shape))
         origin = centred_origin(self.file.settings(panel).shape, multiplier.block, multiplier.shape)
-        self.bench.slm(panel).show(Pattern(indices, Codebook("blazed", multiplier.tiles, multiplier.block), origin))
-        return multiplier.modulation(indices).real.numpy() * np.float32(multiplier.amplitude)
+        code = Codebook("blazed", multiplier.tiles, multiplier.block, multiplier.rest)
+        self.bench.slm(panel).show(Pattern(indices, code, origin))
+        return multiplier.modulation(indices).numpy() * np.float32(multiplier.amplitude)
 
     def counts(
         self,
@@ -96,7 +97,9 @@ class Table:
             Shot((camera,), frozenset(beams), dict.fromkeys(stacks, k), phases_rad or {})
             for k in range(min(map(len, stacks.values())))
         ]
-        return measure(self.bench, stacks, shots).frames[camera].counts[:, 0].astype(float)
+        modes = next(stage.modes(camera) for stage in self.file.stages if camera in stage.cameras)
+        counts = measure(self.bench, stacks, shots).frames[camera].counts
+        return sum_modes(counts, modes, self.bench.camera(camera).top_count).astype(float)
 
     def fields(self, camera: str, beams: Sequence[str], stacks: Mapping[str, PatternStack]) -> NDArray[np.complex128]:
         """Return the complex fields (n, modes) at a camera in units of the saturation field, by four phase steps."""

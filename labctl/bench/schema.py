@@ -97,7 +97,7 @@ class Simulation(StrictModel):
 
     Args:
         light_path: Class of the simulated light path.
-        fidelity: `matrix` computes whole modes.
+        fidelity: `matrix` computes whole modes, `wave` the pixels of panels, mirrors and cameras.
         noise: Named noise set.
         noise_scale: Factor on everything that changes between exposures; 0 switches it off.
         imperfections: Whether the truth differs from what the bench file says.
@@ -107,7 +107,7 @@ class Simulation(StrictModel):
     """
 
     light_path: str
-    fidelity: Literal["matrix"] = "matrix"
+    fidelity: Literal["matrix", "wave"] = "matrix"
     noise: str = "reference"
     noise_scale: float = Field(default=1.0, ge=0)
     imperfections: bool = True

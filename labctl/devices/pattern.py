@@ -18,11 +18,13 @@ class Codebook:
         name: Says what the indices mean, e.g. "blazed carrier, 511 signed levels".
         tiles: Panel levels, shape (indices, tile rows, tile cols), uint8 or uint16.
         block: Rows and columns of panel pixels per block; the tile repeats to fill it.
+        rest: Level of the panel outside the blocks; light that strays there should meet what is silent beside them.
     """
 
     name: str
     tiles: Levels
     block: tuple[int, int]
+    rest: int = 0
 
     def __post_init__(self) -> None:
         if self.tiles.ndim != 3 or self.tiles.size == 0 or self.tiles.dtype not in (np.uint8, np.uint16):
@@ -36,7 +38,7 @@ class Codebook:
     @cached_property
     def top_level(self) -> int:
         """Highest panel level in any tile."""
-        return int(self.tiles.max())
+        return max(int(self.tiles.max()), self.rest)
 
     @cached_property
     def blocks(self) -> Levels:
@@ -59,7 +61,8 @@ class Pattern:
     Args:
         indices: Index of every block, shape (block rows, block cols), uint16.
         codebook: What each index looks like.
-        origin: Row and column of the panel pixel where the first block begins; the rest of the panel is level 0.
+        origin: Row and column of the panel pixel where the first block begins; the rest of the panel is
+            at the codebook's level for it.
     """
 
     indices: Indices
@@ -71,7 +74,7 @@ class Pattern:
         rows, cols = self.codebook.block
         tiles = self.codebook.blocks[self.indices]
         high, wide = self.indices.shape[0] * rows, self.indices.shape[1] * cols
-        frame = np.zeros(shape, self.codebook.tiles.dtype)
+        frame = np.full(shape, self.codebook.rest, self.codebook.tiles.dtype)
         top, left = self.origin
         frame[top : top + high, left : left + wide] = tiles.transpose(0, 2, 1, 3).reshape(high, wide)
         return frame

@@ -55,6 +55,10 @@ class Stage:
         """Output modes of the multiplier, pilots included."""
         return self.end.modes + PILOTS
 
+    def modes(self, camera: str) -> int:
+        """Return how many modes a camera of this stage reads, pilots included."""
+        return self.rows if camera == self.end.camera else self.columns
+
     @cached_property
     def cameras(self) -> dict[str, Regenerate | Read | Tap]:
         """What each camera of this stage reads, by camera name."""

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labctl.optics.grid import SUBPIXELS
+
 Complex = NDArray[Any]
 
 DMD_LEVELS = 255
@@ -25,9 +27,6 @@ DMD_LEVELS = 255
 
 WEIGHT_LEVELS = 255
 """Signed levels each way of a blazed carrier."""
-
-SUBPIXELS = 4
-"""Samples per pixel for the blur of the panel's phase; 8 change no field by more than 0.5 % from 0.4 px of blur up."""
 
 
 def mirror_fraction_tiles(levels: int = DMD_LEVELS) -> NDArray[np.uint8]:
@@ -120,7 +119,12 @@ def blurred_edge(distance_px: NDArray[np.float64], sigma_px: float) -> NDArray[n
 
 
 def blazed_response(
-    tiles: NDArray[np.uint16], bit_depth: int, period: int, block_cols: int, fringing_px: float
+    tiles: NDArray[np.uint16],
+    bit_depth: int,
+    period: int,
+    block_cols: int,
+    fringing_px: float,
+    order: Complex | None = None,
 ) -> tuple[Complex, Complex]:
     """Return the first-order field of a block by its own index and by that of one neighbouring column.
 
@@ -134,22 +138,64 @@ def blazed_response(
         period: Carrier period in pixels.
         block_cols: Columns of a block, at least 4 where there is fringing.
         fringing_px: Gaussian sigma of the blur in pixels.
+        order: Weights of a block's sub-pixels along the carrier, shape (rows SUBPIXELS,); without them, all of the
+            first order and no light of other rows.
 
     Returns:
         `own` (indices,) for the columns no neighbour reaches, `pair` (indices, indices) for one side's border.
+    """
+    own, left, _ = shifted_response(tiles, bit_depth, period, block_cols, fringing_px, 0.0, order)
+    return own, left
+
+
+def shifted_response(
+    tiles: NDArray[np.uint16],
+    bit_depth: int,
+    period: int,
+    block_cols: int,
+    fringing_px: float,
+    shift_px: float,
+    order: Complex | None = None,
+) -> tuple[Complex, Complex, Complex]:
+    """Return `blazed_response` for light that falls `shift_px` to the right of a block's middle, onto both neighbours.
+
+    A block's field is `own[k] + left[k, left] + right[k, right]`: what the shifted light meets left and right of the
+    block's middle, borders and the neighbour's strip included.
+
+    Args:
+        tiles: As for `blazed_response`, and so the next four.
+        bit_depth: Panel bits.
+        period: Carrier period in pixels.
+        block_cols: Columns of a block.
+        fringing_px: Gaussian sigma of the blur in pixels.
+        order: As for `blazed_response`.
+        shift_px: At most half the columns of a block, either way.
+
+    Returns:
+        `own` (indices,), `left` and `right` (indices, indices).
     """
     phase = np.repeat(tiles[:, :, 0] * (2 * np.pi / 2**bit_depth), SUBPIXELS, axis=1)
     frequency = np.fft.rfftfreq(phase.shape[1], 1 / SUBPIXELS)
     smooth = np.exp(-2 * (np.pi * frequency * fringing_px) ** 2)  # the blur's transfer function; blocks repeat along y
     blurred = np.fft.irfft(np.fft.rfft(phase, axis=1) * smooth, n=phase.shape[1], axis=1)
-    order = _first_order(tiles.shape[1], period, SUBPIXELS)
-    touched = min(2, block_cols // 2) if fringing_px > 0 else 0
-    pair = np.zeros((len(tiles), len(tiles)), complex)
-    inside = (np.arange(touched * SUBPIXELS) + 0.5) / SUBPIXELS
-    for share in blurred_edge(inside, fringing_px):
-        pair += (np.exp(1j * (1 - share) * blurred) * order) @ np.exp(1j * share * blurred).T
-    own: Complex = np.exp(1j * blurred) @ order
-    return own * (block_cols - 2 * touched) / block_cols, pair / (SUBPIXELS * block_cols)
+    order = _first_order(tiles.shape[1], period, SUBPIXELS) if order is None else order
+    whole: Complex = np.exp(1j * blurred) @ order
+    # columns of sub-pixels from the border inwards: how much of each is lost on one side and lent on the other
+    from_border = np.arange(block_cols * SUBPIXELS // 2) / SUBPIXELS
+    gone = np.clip((abs(shift_px) - from_border) * SUBPIXELS, 0, 1)
+    touched = min(2, block_cols // 2) * SUBPIXELS if fringing_px > 0 else 0
+    near = np.zeros((len(tiles), len(tiles)), complex)
+    far = np.zeros_like(near)
+    for share, lost in zip(blurred_edge(from_border[:touched] + 0.5 / SUBPIXELS, fringing_px), gone, strict=False):
+        light = (np.exp(1j * (1 - share) * blurred) * order) @ np.exp(1j * share * blurred).T
+        near += (1 - lost) * light
+        far += light + lost * light.T
+    inside = gone[touched:]
+    own = whole * (2 * len(inside) - inside.sum())
+    far += inside.sum() * whole[None, :]
+    per_column = 1 / (SUBPIXELS * block_cols)
+    left, right = (near, far) if shift_px >= 0 else (far, near)
+    return own * per_column, left * per_column, right * per_column
 
 
 def blazed_field(levels: NDArray[np.integer], bit_depth: int, period: int) -> Complex:

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labctl.optics.modulator import InverseResponse, blazed_response, blazed_tiles
+from labctl.optics.crosstalk import ROW_REACH, RowResponse, row_response
+from labctl.optics.modulator import InverseResponse, blazed_tiles, shifted_response
 
 
 def passive_amplitude(columns: int, rows: int, efficiency: float) -> float:
@@ -33,6 +34,8 @@ class SlitMultiplier:
         efficiency: Power efficiency of panel, slit and path, without the grating's own.
         fringing_px: Blur of the panel's phase, in pixels.
         registration_px: Shift of the input columns against the panel's, in pixels.
+        order_stop: Whether a stop selects the carrier's order, so that rows receive light of their neighbours.
+        slit: Field each column leaves in the slit against their mean, shape (columns,); all alike without it.
     """
 
     def __init__(
@@ -46,61 +49,96 @@ class SlitMultiplier:
         efficiency: float,
         fringing_px: float,
         registration_px: float = 0.0,
+        order_stop: bool = False,
+        slit: NDArray[np.float64] | None = None,
     ) -> None:
         self.shape = (rows, columns)
         self.block, self.period, self.bit_depth = block, period, bit_depth
         self.amplitude = passive_amplitude(columns, rows, efficiency)
         self.distortion: Tensor | None = None
+        self.unmodulated: complex = 0.0
         self.matrix = torch.zeros(self.shape, dtype=torch.complex64)
         self._fringing_px = fringing_px
         self._shift = registration_px / block[1]
+        self._order_stop = order_stop
+        self.slit: NDArray[np.float32] = np.asarray(np.ones(columns) if slit is None else slit, np.float32)
         self.tiles = blazed_tiles(block[0], period, bit_depth)
-        self.use_tiles(self.tiles)
+        self.rest = 2 ** (bit_depth - 1)
+        self.use_tiles(self.tiles, self.rest)
         self.full_index = len(self.tiles) - 2
         self.quarter_index = len(self.tiles) - 1
         data: NDArray[np.float64] = np.real(self.response[: self.full_index + 1])
-        self.reach = float(np.abs(data).max())
+        self.reach = float(np.abs(data).max() * self.slit.min())
         self.inverse = InverseResponse(data)
 
-    def use_tiles(self, tiles: NDArray[np.uint16]) -> None:
-        """Take `tiles` (indices, rows, 1) as the code of the indices from now on."""
-        own, pair = blazed_response(tiles, self.bit_depth, self.period, self.block[1], self._fringing_px)
-        self.response = own + 2 * np.diag(pair)
-        self.zero_index = int(np.abs(self.response).argmin())
+    def use_tiles(self, tiles: NDArray[np.uint16], rest: int) -> None:
+        """Take `tiles` (indices, rows, 1) as the code from now on, and panel level `rest` beyond the blocks."""
+        known = np.concatenate([tiles, np.full_like(tiles[:1], rest)])  # one index more, for what lies beyond
+        order, rows = None, None
+        if self._order_stop:
+            rows = row_response(known, self.bit_depth, self.period, self._fringing_px, self.unmodulated)
+            order = rows.order
+        shift_px = self._shift * self.block[1]
+        own, left, right = shifted_response(
+            known, self.bit_depth, self.period, self.block[1], self._fringing_px, shift_px, order
+        )
+        if rows:
+            own = own + rows.own_unmodulated
+        self.response = (own + np.diag(left) + np.diag(right))[:-1]
+        among_its_like = self.response + rows.far.sum(axis=0)[:-1] + rows.further if rows else self.response
+        self.zero_index = int(np.abs(among_its_like).argmin())
+        if rows:  # a weight among rows that write nothing
+            beside = rows.above[:, self.zero_index] + rows.below[:, self.zero_index]
+            self.response = self.response + rows.far[:, self.zero_index].sum() + rows.further + beside[:-1]
+        self._rows = rows and _RowTables(rows)
         # half of a block's own light belongs to either side, so that one look-up a side gives all of it
         self._silent: dict[tuple[int, int], int] = {}
-        self._sides = (pair + own[:, None] / 2).astype(np.complex64)
+        self._left = (left + own[:, None] / 2).astype(np.complex64)
+        self._right = (right + own[:, None] / 2).astype(np.complex64)
 
     def modulation(self, indices: NDArray[np.uint16]) -> Tensor:
-        """Return the complex modulation of every weight, neighbours' crosstalk included, shape (rows, columns)."""
-        index = np.pad(indices.astype(np.intp), ((0, 0), (1, 1)), constant_values=self.zero_index)
-        row = index[:, 1:-1] * len(self._sides)
-        field = np.take(self._sides, row + index[:, :-2])
-        field += np.take(self._sides, row + index[:, 2:])
+        """Return the complex modulation of every weight, (rows, columns): crosstalk, slit and distortion in it."""
+        beyond = len(self._left) - 1
+        index = np.pad(indices.astype(np.intp), ((0, 0), (1, 1)), constant_values=beyond)
+        row = index[:, 1:-1] * len(self._left)
+        field = np.take(self._left, row + index[:, :-2])
+        field += np.take(self._right, row + index[:, 2:])
+        distortion = None if self.distortion is None else self.distortion.numpy()
+        if self._rows:
+            field += self._rows.borders(indices, beyond)
+        if distortion is not None:
+            field *= distortion
+        if self._rows:
+            field += self._shifted(self._rows.others(indices, beyond, distortion))
+        field *= self.slit
         return torch.from_numpy(field)
+
+    def _shifted(self, field: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        """Return what columns lit off-centre read of blocks: a share of their neighbour's field (rows, columns)."""
+        if not self._shift:
+            return field
+        right = self._shift > 0
+        kept, border = (field[:, 1:], (0, 1)) if right else (field[:, :-1], (1, 0))
+        share = abs(self._shift)
+        return ((1 - share) * field + share * np.pad(kept, ((0, 0), border))).astype(np.complex64)
 
     def silent_index(self, left: int, right: int) -> int:
         """Return the index that sends least light between two neighbours, whose blurred phase it cancels."""
         if (left, right) not in self._silent:
-            data = self._sides[: self.full_index + 1]
-            self._silent[left, right] = int(np.abs(data[:, left] + data[:, right]).argmin())
+            data = slice(self.full_index + 1)
+            rows = self._rows.from_silent_rows(self.zero_index) if self._rows else 0.0
+            self._silent[left, right] = int(np.abs(self._left[data, left] + self._right[data, right] + rows).argmin())
         return self._silent[left, right]
 
     def show(self, indices: NDArray[np.uint16]) -> None:
         """Set the matrix to what the panel shows: `indices` of blocks, shape (rows, columns), of `tiles`."""
-        self.show_fields(self.modulation(indices))
+        self.matrix = self.modulation(indices).mul_(self.amplitude)
 
-    def show_fields(self, field: Tensor) -> None:
-        """Set the matrix from the modulation (rows, columns) of every block; `field` is taken over."""
-        if self._shift:
-            # a column lit off-centre reads a share of its neighbour's weight
-            right = self._shift > 0
-            kept, border = (field[:, 1:], (0, 1)) if right else (field[:, :-1], (1, 0))
-            neighbour = torch.nn.functional.pad(kept, border)
-            field = torch.lerp(field, neighbour, torch.tensor(abs(self._shift), dtype=field.dtype))
-        if self.distortion is not None:
-            field *= self.distortion
-        self.matrix = field.mul_(self.amplitude)
+    def show_fields(self, fields: NDArray[np.complex64]) -> None:
+        """Set the matrix from the first-order field (rows, columns) of every block, whatever shows it."""
+        distortion = 1.0 if self.distortion is None else self.distortion.numpy()
+        field = self._shifted(fields * distortion) * self.slit
+        self.matrix = torch.from_numpy(field.astype(np.complex64)).mul_(self.amplitude)
 
     def forward(self, field: Tensor) -> Tensor:
         """Return the output fields (n, rows) of input fields (n, columns)."""
@@ -109,6 +147,40 @@ class SlitMultiplier:
     def backward(self, field: Tensor) -> Tensor:
         """Return the input-side fields (n, columns) of fields sent in at the output, (n, rows)."""
         return field @ self.matrix
+
+
+class _RowTables:
+    """A `RowResponse` as the tables that `SlitMultiplier.modulation` reads."""
+
+    def __init__(self, response: RowResponse) -> None:
+        self._far, self._further = response.far.astype(np.complex64), response.further
+        self._above, self._below = response.above.astype(np.complex64), response.below.astype(np.complex64)
+
+    def borders(self, indices: NDArray[np.uint16], beyond: int) -> NDArray[np.complex64]:
+        """Return what the blurred borders to the blocks above and below add to every block's reading."""
+        index = np.pad(indices.astype(np.intp), ((1, 1), (0, 0)), constant_values=beyond)
+        own = index[1:-1] * len(self._above)
+        field = np.take(self._above, own + index[:-2])
+        field += np.take(self._below, own + index[2:])
+        return field
+
+    def others(
+        self, indices: NDArray[np.uint16], beyond: int, distortion: NDArray[np.complex64] | None
+    ) -> NDArray[np.complex64]:
+        """Return what every block's reading receives of the other blocks of its column, each distorted as it is."""
+        rows, around = len(indices), ((ROW_REACH, ROW_REACH), (0, 0))
+        index = np.pad(indices, around, constant_values=beyond)
+        factor = None if distortion is None else np.pad(distortion, around, mode="edge")
+        field = np.full(indices.shape, self._further, np.complex64)
+        for k in range(2 * ROW_REACH + 1):
+            if k != ROW_REACH:
+                light = np.take(self._far[k], index[k : k + rows])
+                field += light if factor is None else light * factor[k : k + rows]
+        return field
+
+    def from_silent_rows(self, zero_index: int) -> complex:
+        """Return what a block receives of rows that write nothing."""
+        return complex(self._far[:, zero_index].sum()) + self._further
 
 
 def slit_ramp(columns: int, width_m: float, offset_m: float, wavelength_m: float, focal_length_m: float) -> Tensor:
@@ -145,6 +217,18 @@ def slit_mean_field(width_m: float, first_zero_m: float) -> float:
     """Return the mean field over the slit relative to that at its centre, Si(pi u) / (pi u); as `slit_power`."""
     angle = math.pi * width_m / (2 * first_zero_m)
     return _sine_integral(angle) / angle
+
+
+def slit_half_width(power: float) -> float:
+    """Return the half-width in first zeros of the slit that passes this share of a uniform sum's power, up to 1.
+
+    Within one zero the slit passes 90 %; what passes more is taken for that.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if slit_power(2 * middle, 1.0) < power else (low, middle)
+    return high
 
 
 def _sine_integral(x: float) -> float:

@@ -17,8 +17,9 @@ from labctl.optics.modulator import (
     mirror_fraction_response,
     mirror_fraction_tiles,
 )
-from labctl.optics.multiplier import SlitMultiplier
+from labctl.optics.multiplier import SlitMultiplier, slit_half_width
 from labctl.optics.parameters import Values
+from labctl.optics.propagation import slit_columns
 
 CARRIER_TILE_MIRRORS = 8_000
 """Mirrors in the tile of a carrier code; more would give finer levels than a mode's shot noise can tell."""
@@ -187,6 +188,8 @@ class StageOptics:
             efficiency=values[f"{of}.reflectivity"] * values[f"{of}.slit_efficiency"] * values[f"{of}.path_efficiency"],
             fringing_px=values[f"{of}.fringing"],
             registration_px=values[f"{of}.registration"],
+            order_stop=True,
+            slit=slit_columns(stage.columns, slit_half_width(values[f"{of}.slit_efficiency"])),
         )
         self.injector: Source | None = None
         if isinstance(end, Read):

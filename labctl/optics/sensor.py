@@ -72,6 +72,20 @@ def read_out(
     return np.clip(np.rint(noisy / step), 0, top).astype(np.uint32)
 
 
+def sum_modes(counts: NDArray[np.unsignedinteger], modes: int, top: int) -> NDArray[np.uint32]:
+    """Return counts (n, modes) of whole modes; one with a saturated pixel reads as if all of them were.
+
+    Args:
+        counts: Frames (n, rows, cols), the pixels of one mode after those of the other.
+        modes: Modes in a frame.
+        top: Highest count of a pixel.
+    """
+    pixels = counts.reshape(len(counts), modes, -1)
+    sums = pixels.sum(axis=2, dtype=np.uint32)
+    sums[(pixels >= top).any(axis=2)] = top * pixels.shape[2]
+    return sums
+
+
 def homodyne_field(
     counts: NDArray[np.uint32],
     signs: NDArray[np.float32],

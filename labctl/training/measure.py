@@ -16,7 +16,7 @@ from labctl.errors import ConfigError, RunAborted
 from labctl.optics.absorber import depth_at, exact_factor, temperature_for
 from labctl.optics.elements import PILOTS, Read
 from labctl.optics.scales import Readout
-from labctl.optics.sensor import homodyne_field
+from labctl.optics.sensor import homodyne_field, sum_modes
 from labctl.training.network import Absorption, NetworkShape, require_fit
 from labctl.training.patterns import Floats, NetworkPatterns
 from labctl.training.reference import (
@@ -378,7 +378,13 @@ class BenchNetwork:
 
     def _saturated(self, camera: str, stepped: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Return where any step of counts (n, steps, modes) is at the camera's top, shape (n, modes)."""
-        return np.any(stepped >= self.bench.camera(camera).top_count, axis=1)
+        device = self.bench.camera(camera)
+        pixels = math.prod(device.shape) // self._modes(camera)
+        return np.any(stepped >= pixels * device.top_count, axis=1)
+
+    def _modes(self, camera: str) -> int:
+        """Return how many modes a camera reads, pilots included."""
+        return next(stage.modes(camera) for stage in self.bench.file.stages if camera in stage.cameras)
 
     def _fields(self, layer: int, camera: str, stepped: NDArray[np.uint32], signs: Floats) -> Floats:
         """Return fields in network quantities, pilots included, from counts (n, steps, modes)."""
@@ -421,7 +427,7 @@ class BenchNetwork:
         tally.exposures[tally.heading] = tally.exposures.get(tally.heading, 0) + taken.exposures
         counts = {}
         for camera, frames in taken.frames.items():
-            counts[camera] = frames.counts.reshape(len(frames), -1)
+            counts[camera] = sum_modes(frames.counts, self._modes(camera), self.bench.camera(camera).top_count)
             electrons = float(frames.counts.sum(dtype=np.float64)) * self._step(camera)
             tally.photons += electrons / self._settings[camera].quantum_efficiency
         return counts

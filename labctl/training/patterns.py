@@ -39,7 +39,8 @@ class NetworkPatterns:
         self.scales = stage_scales(file, self.optics, file.all_settings, values)
         self._file, self._shape = file, shape
         self._panel_codes = [
-            Codebook("blazed carrier", one.multiplier.tiles, one.stage.multiply.block) for one in self.optics
+            Codebook("blazed carrier", one.multiplier.tiles, one.stage.multiply.block, one.multiplier.rest)
+            for one in self.optics
         ]
         self._mirror_codes: dict[str, Codebook] = {}
 
@@ -63,7 +64,7 @@ class NetworkPatterns:
         blocks = np.full(multiplier.shape, multiplier.zero_index, np.uint16)
         rows, columns = weight.shape
         modulation = np.clip(weight, -limit, limit) / scales.weight_per_modulation
-        blocks[:rows, :columns] = multiplier.inverse(modulation)
+        blocks[:rows, :columns] = multiplier.inverse(modulation / multiplier.slit[:columns])
         first = optics.stage.end.modes
         if layer == 0:  # the pilot columns are all alike: one row sums them, the other a quarter period shifted
             lit = slice(optics.stage.source.modes, optics.stage.source.modes + self._pilot_columns(optics))

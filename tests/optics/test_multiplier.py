@@ -174,7 +174,7 @@ def test_another_code_changes_what_the_indices_do():
     mask = random_mask(optics, 0)
     optics.show(mask)
     before = optics.matrix.clone()
-    optics.use_tiles(np.roll(optics.tiles, 4, axis=1))  # half a period: every sign turns
+    optics.use_tiles(np.roll(optics.tiles, 4, axis=1), optics.rest)  # half a period: every sign turns
     optics.show(mask)
     torch.testing.assert_close(optics.matrix, -before)
 
