@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.devices import Codebook, Pattern
+from labctl.optics.crosstalk import ROW_REACH, order_fields
 from labctl.optics.elements import Read, centred_origin
 from labctl.optics.layout import Layout, Stage
-from labctl.optics.modulator import blazed_field
 from labctl.optics.multiplier import SlitMultiplier, slit_ramp
 from labctl.optics.network import Source, StageOptics
 from sim_backends.disturbance import Disturbance, ShotNoise
@@ -73,10 +73,21 @@ class MatrixLight:
     def _plain_panel(
         self, multiplier: SlitMultiplier, name: str, pattern: Pattern, origin: tuple[int, int]
     ) -> NDArray[np.complex64]:
-        """Return the first-order field of the blocks of any other frame, without fringing and other rows' light."""
-        blocks = cut_blocks(pattern.expand(self._settings[name].shape), multiplier.block, multiplier.shape, origin)
-        fields = blazed_field(blocks, multiplier.bit_depth, multiplier.period)
-        return fields.reshape(multiplier.shape).astype(np.complex64)
+        """Return what the order stop passes of the blocks of any other frame, without fringing."""
+        frame, (rows, columns), block = pattern.expand(self._settings[name].shape), multiplier.shape, multiplier.block
+        # beyond the panel all counts as its first pixel does, and a flat panel sends nothing into the order
+        around, first = ROW_REACH * block[0], frame[0, 0]
+        taller = np.pad(frame, ((around, around), (0, 0)), constant_values=first)
+        blocks = cut_blocks(taller, block, (rows + 2 * ROW_REACH, columns), origin)
+        sent = order_fields(
+            np.append(blocks, np.full_like(blocks[:1], first), axis=0),
+            multiplier.bit_depth,
+            multiplier.period,
+            ROW_REACH,
+        )
+        received = sent[:-1].reshape(rows + 2 * ROW_REACH, columns, -1)
+        fields = sum(received[k : k + rows, :, k] for k in range(2 * ROW_REACH + 1)) - sent[-1].sum()
+        return np.asarray(fields, np.complex64)
 
     def pixels(self, camera: str) -> int:
         """Return how many values a camera reads for one mode."""

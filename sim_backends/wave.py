@@ -72,21 +72,20 @@ class WavePanel:
         reach = blur_reach(self._fringing_px)
         return ROW_REACH * self._multiplier.block[0] + reach, math.ceil(abs(self._shift) / SUBPIXELS) + 1 + reach
 
-    def show(self, frame: NDArray[np.unsignedinteger], origin: tuple[int, int], rest: int) -> None:
+    def show(self, frame: NDArray[np.unsignedinteger], origin: tuple[int, int]) -> None:
         """Propagate every column's light through what the panel shows.
 
         Args:
-            frame: Panel levels, shape (rows, cols) of pixels.
+            frame: Panel levels, shape (rows, cols) of pixels; what lies beyond counts as its first pixel does.
             origin: Row and column of the pixel where the first block begins.
-            rest: Level of what lies beyond the frame.
         """
         (rows, columns), (high, wide) = self._multiplier.shape, self._multiplier.block
-        levels = _window(frame, origin, (rows * high, columns * wide), self.border, rest)
+        levels = _window(frame, origin, (rows * high, columns * wide), self.border)
         parts = []
         for first in range(0, columns, CHUNK_COLUMNS):
             count = min(CHUNK_COLUMNS, columns - first)
             part = levels[:, first * wide : (first + count) * wide + 2 * self.border[1]]
-            parts.append(self._columns(part, first, count, rest))
+            parts.append(self._columns(part, first, count, int(frame[0, 0])))
         pixels = len(self._slit)
         field = torch.cat(parts, dim=2) * self._slit  # (rows, parts of the slit, columns)
         field *= self._multiplier.amplitude / math.sqrt(pixels)
@@ -137,10 +136,9 @@ def _window(
     origin: tuple[int, int],
     shape: tuple[int, int],
     border: tuple[int, int],
-    rest: int,
 ) -> NDArray[np.unsignedinteger]:
-    """Return the part of a frame at `origin` with a border around it; pixels that are not there are `rest`."""
-    window = np.full((shape[0] + 2 * border[0], shape[1] + 2 * border[1]), rest, frame.dtype)
+    """Return the part of a frame at `origin` with a border around it; pixels that are not there are like the first."""
+    window = np.full((shape[0] + 2 * border[0], shape[1] + 2 * border[1]), frame[0, 0], frame.dtype)
     starts = [o - b for o, b in zip(origin, border, strict=True)]
     here = tuple(
         slice(max(0, -start), min(size, have - start))
@@ -206,7 +204,7 @@ class WaveLight(MatrixLight):
         if panel is not None and multiplier is not None:
             shape = self._settings[name].shape
             origin = centred_origin(shape, multiplier.block, multiplier.shape)
-            panel.show(pattern.expand(shape), origin, pattern.codebook.rest)
+            panel.show(pattern.expand(shape), origin)
 
     def _on_pixels(self, optics: StageOptics, camera: str, field: Tensor) -> Tensor:
         """Return the fields (n, modes, pixels) that a camera reads; all but the slit's image fill a mode's pixels."""

@@ -63,6 +63,15 @@ def row_response(
     return RowResponse(here, far, complex(flat[ROW_REACH]), further, above, below)
 
 
+def order_fields(levels: NDArray[np.integer], bit_depth: int, period: int, reach: int) -> Complex:
+    """Return what blocks (n, rows, cols) of panel levels send to the rows around them, shape (n, 2 reach + 1).
+
+    Without fringing; order as in `labctl.optics.propagation.order_kernels`.
+    """
+    light = np.repeat(np.exp(1j * (2 * np.pi / 2**bit_depth) * levels).mean(axis=2), SUBPIXELS, axis=1)
+    return light @ order_kernels(levels.shape[1], period, reach).T
+
+
 def _blur_matrix(rows: int, fringing_px: float) -> NDArray[np.float64]:
     """Return the share of each of 3 rows pixels, the middle third its own block, at a block's sub-pixels."""
     kernel = blur_kernel(fringing_px)

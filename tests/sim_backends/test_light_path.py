@@ -260,12 +260,13 @@ def test_a_frame_of_mirrors_gives_the_light_of_its_blocks(ideal: "Table", dmd: s
 
 def test_a_frame_of_panel_pixels_gives_the_light_of_its_blocks(open_table: "OpenTable", quiet: dict[str, Any]):
     table = open_table({**quiet, "light.1.multiply.fringing": {"value": 0, "source": "sharp pixels"}})
-    weights = masks(table)["slm_1"]
+    masks(table)
     stacks = {"dmd_input": table.stack("dmd_input", np.random.default_rng(2).uniform(0, 1, (2, 22)))}
     blocks = table.fields("camera_z1", ["pump"], stacks)
     multiplier, slm = table.multipliers["slm_1"], table.bench.slm("slm_1")
-    indices = multiplier.inverse(weights / multiplier.amplitude)
-    pattern = Pattern(indices, Codebook("blazed", multiplier.tiles, multiplier.block), (4, 5))
+    indices = multiplier.inverse(np.random.default_rng(1).uniform(-1, 1, multiplier.shape))  # as `masks` has written
+    code = Codebook("blazed", multiplier.tiles, multiplier.block, multiplier.rest)
+    pattern = Pattern(indices, code, (4, 5))
     slm.show(Pattern(pattern.expand(slm.shape).astype(np.uint16), identity_codebook(slm.bit_depth)))
     assert_close(table.fields("camera_z1", ["pump"], stacks), blocks, 2e-3)
     slm.show(Pattern(np.zeros((1, 1), np.uint16), identity_codebook(slm.bit_depth)))  # a flat panel: all in order 0
