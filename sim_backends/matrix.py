@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.devices import Codebook, Pattern
-from labctl.optics.elements import Read, centred_origin
+from labctl.optics.elements import centred_origin
 from labctl.optics.layout import Layout, Stage
 from labctl.optics.modulator import blazed_field
 from labctl.optics.multiplier import SlitMultiplier, slit_ramp
@@ -98,8 +98,8 @@ class MatrixLight:
             found[stage.activation_tap.camera] = inner
         if stage.end.camera in wanted:
             found[stage.end.camera] = optics.multiplier.forward(inner * ramp) * noise.flicker
-        if stage.error_tap and stage.error_tap.camera in wanted and optics.injector and isinstance(stage.end, Read):
-            probe = self._emit(stage.end.inject, optics.injector, stage.end.beam, noise)
+        if stage.error_tap and stage.error_tap.camera in wanted and optics.injector and stage.injector:
+            probe = self._emit(stage.injector.device, optics.injector, stage.injector.beam, noise)
             back = probe.shots(optics.multiplier.backward(probe.fields) * ramp) * noise.flicker
             found[stage.error_tap.camera] = back * probe_transmission + self._leak(stage, incident)
         return found

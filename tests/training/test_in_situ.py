@@ -238,7 +238,7 @@ def test_equal_seeds_give_equal_records_and_other_seeds_others(small_bench_file:
 def test_the_cell_is_set_to_what_the_curve_says_and_its_depth_is_used(small_bench_file: Path):
     records, _ = run(small_bench_file, {}, {"optical_depth": 20, "train_samples": 64})
     (setup,) = [record for record in records if record.kind == "setup"]
-    assert setup.values["temperature_c"] == pytest.approx(76.5, abs=1.0)
+    assert setup.values["temperatures_c"]["cell"] == pytest.approx(76.5, abs=1.0)
     assert "optical depth 20" in setup.values["message"]
     assert setup.bench_time_s > 20 * 60  # 2 K/min from the room
 
