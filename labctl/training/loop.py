@@ -216,6 +216,8 @@ class Training:
         self.progress.agreements += _epoch_means(epoch, agreements)
         loss = float(np.mean(losses))
         values = {"epoch": epoch, "loss": loss, "test_accuracy": test_accuracy}
+        if self.on_bench:
+            values["exposures"] = sum(self.network.tally.exposures.values())
         yield from self._tell(self._record("epoch", {**values, "gradient_agreement": _epoch_means(epoch, agreements)}))
         yield from self._warnings()
         arrays = {**self._named_weights(), **self._optimiser_state()}

@@ -126,11 +126,15 @@ class BenchNetwork:
 
     def prepare(self) -> None:
         """Bring the cells to temperature and measure the reference's brightness on every camera."""
+        self.warm_cells()
+        self._measure_reference()
+
+    def warm_cells(self) -> None:
+        """Bring the cells to temperature, side by side."""
         for cell, temperature_c in self.temperatures_c.items():
             self.bench.cell(cell).set_temperature(temperature_c)
         for cell, temperature_c in self.temperatures_c.items():
             self.bench.cell(cell).wait_for_temperature(temperature_c)
-        self._measure_reference()
 
     def _measure_reference(self) -> None:
         reference = self.bench.file.reference
