@@ -28,6 +28,7 @@ from labctl.training.reference import (
     mean_phase,
     pilot_phases,
     pilot_response,
+    pilot_strength,
     turn_back,
 )
 
@@ -54,6 +55,9 @@ PILOT_SHOTS = 16
 
 SATURATED_PILOTS = 0.1
 """Share of saturated pilot readings above which a camera's phase is not trusted."""
+
+DIMMED_PILOTS = 0.2
+"""Pilots over what they were when they were calibrated below which a beam is blocked, or far off its power."""
 
 DARK_PILOT = 0.01
 """Pilots over full scale below which there is no light to lock to: four times a reading's noise."""
@@ -376,8 +380,21 @@ class BenchNetwork:
         return bool(lost)
 
     def _require_light(self, camera: str, layer: int, pilots: Fields) -> None:
-        if np.sqrt(np.mean(np.abs(pilots) ** 2)) < DARK_PILOT * self._readout(layer, camera).full_scale:
-            raise RunAborted(f"{camera}: both pilots are dark; check that the beams reach it")
+        """Stop where pilots are too dark to say where the reference stands: it has not moved, a beam is missing."""
+        if camera in self._pilots:
+            seen, least = pilot_strength(pilots, self._pilots[camera]), DIMMED_PILOTS
+            what = "of what they were when they were calibrated"
+        else:
+            seen = float(np.sqrt(np.mean(np.abs(pilots) ** 2))) / self._readout(layer, camera).full_scale
+            least, what = DARK_PILOT, "of full scale"
+        if seen < least:
+            stage = self.bench.file.stages[layer]
+            backwards = stage.error_tap is not None and camera == stage.error_tap.camera
+            beam = stage.injector.beam if backwards and stage.injector else stage.source.beam
+            raise RunAborted(
+                f"{camera}: its pilots are dark, at {seen:.2%} {what} where {least:.0%} is the least; "
+                f"check that beam {beam} and the reference reach it"
+            )
 
     def _saturated(self, camera: str, stepped: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Return where any step of counts (n, steps, modes) is at the camera's top, shape (n, modes)."""
