@@ -58,8 +58,10 @@ def steps_by_method(settings: CompareSettings, samples: int) -> dict[MethodName,
     steps: dict[MethodName, int] = dict.fromkeys(settings.methods, equal)
     if settings.exposures is not None:
         for method in settings.methods:
-            cost = cost_of(method, layers, settings.error_exposures, settings.directions)
-            steps[method] = max(1, settings.exposures // (cost.exposures * batch)) if cost.exposures else 0
+            per_sample = cost_of(
+                method, layers, settings.error_exposures, settings.quadratures, settings.directions
+            ).exposures
+            steps[method] = max(1, settings.exposures // (per_sample * batch)) if per_sample else 0
         longest = max(steps.values()) or equal
         steps = {method: count or longest for method, count in steps.items()}
     return steps
@@ -69,6 +71,7 @@ def _budget(bench: Bench, settings: CompareSettings) -> Budget:
     """Return what all trainings together will cost, exposures by method and heading; relocks come on top."""
     train, test, _ = load_samples(bench.file, settings)
     layers = len(settings.hidden) + 1
+    forward = 2 * settings.quadratures * layers
     exposures: dict[str, int] = {}
     writes = steps = 0
     for method, count in steps_by_method(settings, len(train)).items():
@@ -77,8 +80,8 @@ def _budget(bench: Bench, settings: CompareSettings) -> Budget:
         if method == "in_silico":
             parts = {
                 "setup": setup_exposures(layers),
-                "background": 2 * layers * BACKGROUND_SHOTS,
-                "evaluation": 2 * layers * len(test),
+                "background": forward * BACKGROUND_SHOTS,
+                "evaluation": forward * len(test),
             }
             writes += layers
         exposures |= {f"{method} {heading}": number for heading, number in parts.items()}

@@ -90,7 +90,7 @@ def pilot_phases(pilots: Fields, response: NDArray[np.complex128]) -> NDArray[np
     """
     if np.iscomplexobj(pilots):
         return np.angle(pilots @ np.conj(response))
-    cosine, sine = _quadratures(pilots.mean(axis=0), response)
+    cosine, sine = _quadratures(np.real(pilots).mean(axis=0), response)
     return np.array([math.atan2(sine, cosine)])
 
 
@@ -99,11 +99,11 @@ def pilot_strength(pilots: Fields, response: NDArray[np.complex128]) -> float:
     if np.iscomplexobj(pilots):
         seen = np.abs(pilots @ np.conj(response)) / np.sum(np.abs(response) ** 2)
         return float(np.sqrt(np.mean(seen**2)))
-    return float(np.sqrt(np.mean(np.sum(_quadratures(pilots.T, response) ** 2, axis=0))))
+    return float(np.sqrt(np.mean(np.sum(_quadratures(np.real(pilots).T, response) ** 2, axis=0))))
 
 
 def _quadratures(pilots: NDArray[np.floating], response: NDArray[np.complex128]) -> NDArray[np.floating]:
-    """Return cosine and sine of the phase, as often as there are columns, from one quadrature of the pilots (2, ...)."""
+    """Return cosine and sine of the phase, shape (2, ...), from one quadrature of the pilots, of the same shape."""
     return np.linalg.solve(np.stack([response.real, -response.imag], axis=1), pilots)
 
 
