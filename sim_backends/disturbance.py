@@ -58,7 +58,7 @@ class Disturbance:
         self._parameters = layout.parameters()
         self._truth = truth
         self._terms = terms
-        self._beams = {element.beam for stage in layout.stages for element in (stage.source, stage.end)}
+        self._beams = {end.beam for stage in layout.stages for end in (stage.source, stage.injector) if end}
         self._beams.add(layout.reference.beam)
         self._walk_rad = 0.0
         self._walked_until_s = 0.0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from labctl.devices import Codebook, Pattern
 from labctl.optics.crosstalk import ROW_REACH, order_fields
-from labctl.optics.elements import Read, centred_origin
+from labctl.optics.elements import centred_origin
 from labctl.optics.layout import Layout, Stage
 from labctl.optics.multiplier import SlitMultiplier, slit_ramp
 from labctl.optics.network import Source, StageOptics
@@ -128,8 +128,8 @@ class MatrixLight:
             found[stage.activation_tap.camera] = inner
         if stage.end.camera in wanted:
             found[stage.end.camera] = self._forward(optics, inner * ramp) * noise.flicker
-        if stage.error_tap and stage.error_tap.camera in wanted and optics.injector and isinstance(stage.end, Read):
-            probe = self._emit(stage.end.inject, optics.injector, stage.end.beam, noise)
+        if stage.error_tap and stage.error_tap.camera in wanted and optics.injector and stage.injector:
+            probe = self._emit(stage.injector.device, optics.injector, stage.injector.beam, noise)
             back = probe.shots(self._backward(optics, probe.fields) * ramp) * noise.flicker
             found[stage.error_tap.camera] = back * probe_transmission + self._leak(stage, incident)
         return found

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from labctl.acquisition import Shot, measure
 from labctl.bench import Bench, BenchFile, load_bench
 from labctl.devices import Codebook, Pattern, PatternStack
-from labctl.optics.elements import Read, Regenerate, centred_origin
+from labctl.optics.elements import Regenerate, centred_origin
 from labctl.optics.network import Source, StageOptics, build_stages
 from labctl.optics.parameters import believed
 from labctl.optics.sensor import electrons_per_unit, sum_modes
@@ -58,8 +58,8 @@ class Table:
         self.stages = stages
         self.sources: dict[str, Source] = {stage.stage.source.device: stage.source for stage in self.stages}
         for stage in self.stages:
-            if isinstance(stage.stage.end, Read) and stage.injector:
-                self.sources[stage.stage.end.inject] = stage.injector
+            if stage.injector:
+                self.sources[stage.injector.device] = stage.injector
         self.multipliers = {stage.stage.multiply.device: stage.multiplier for stage in self.stages}
         codes = {name: (source.tiles, source.element.block) for name, source in self.sources.items()}
         self.codes = {name: Codebook(f"code of {name}", tiles, block) for name, (tiles, block) in codes.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from labctl.bench.schema import BenchFile
 from labctl.errors import ConfigError
-from labctl.optics.elements import PILOTS, Encode, Read, Regenerate, Tap, centred_origin
+from labctl.optics.elements import PILOTS, Encode, Regenerate, Tap, centred_origin
 from labctl.optics.layout import Stage
 from labctl.optics.multiplier import slit_first_zero, slit_power
 from labctl.optics.network import StageOptics, build_stages
@@ -71,7 +71,7 @@ def power_table(file: BenchFile) -> list[PowerRow]:
 def _require_some_light(file: BenchFile) -> None:
     dark = []
     for stage in file.stages:
-        beams = [stage.source.beam] + ([stage.end.beam] if isinstance(stage.end, Read) else [])
+        beams = [stage.source.beam] + ([stage.injector.beam] if stage.injector else [])
         dark += [f"beam {beam} has no power" for beam in beams if file.settings(beam).power_w <= 0]
         for camera in stage.cameras:
             if camera not in file.reference.cameras:
@@ -101,13 +101,13 @@ def _meter_rows(file: BenchFile) -> Iterator[PowerRow]:
 
 
 def _geometry_rows(file: BenchFile, stage: Stage) -> Iterator[PowerRow]:
-    source, panel, end = stage.source, stage.multiply, stage.end
+    source, panel, inject = stage.source, stage.multiply, stage.injector
     grids = [
         (source.device, source.block, (1, stage.columns)),
         (panel.device, panel.block, (stage.rows, stage.columns)),
     ]
-    if isinstance(end, Read):
-        grids.append((end.inject, end.block, (1, stage.rows)))
+    if inject:
+        grids.append((inject.device, inject.block, (1, stage.rows)))
     for device, block, blocks in grids:
         shape = file.settings(device).shape
         asked = (block[0] * blocks[0], block[1] * blocks[1])
@@ -115,7 +115,7 @@ def _geometry_rows(file: BenchFile, stage: Stage) -> Iterator[PowerRow]:
         yield PowerRow(device, "pixels (rows x cols)", f"{asked[0]} x {asked[1]}", f"{shape[0]} x {shape[1]}", fits)
     for camera, port in stage.cameras.items():
         settings = file.settings(camera)
-        modes = stage.rows if port is end else stage.columns
+        modes = stage.rows if port is stage.end else stage.columns
         asked = (modes * settings.roi_per_mode[0], settings.roi_per_mode[1])
         fits = asked[0] <= settings.shape[0] and asked[1] <= settings.shape[1]
         have = f"{settings.shape[0]} x {settings.shape[1]}"
@@ -153,19 +153,22 @@ def _light_rows(file: BenchFile, optics: StageOptics, scales: StageScales) -> It
     passed = f"{(field * weight) ** 2 * unit * 1e9:.3g} nW per full weight and input"
     yield PowerRow(stage.multiply.device, f"passivity bound |W| <= {weight:.4g}", "", passed)
     if isinstance(stage.end, Regenerate):
-        asked = 20 * math.log10(stage.multiply.weight_range / (field * weight))
-        watts = power * 10 ** (max(asked, 0) / 10)
+        passive = scales.weight_per_modulation * optics.multiplier.reach * 10 ** (-stage.end.gain_db / 20)
+        asked = 20 * math.log10(stage.multiply.weight_range / passive)
+        optical = f"{show(power * 10 ** (max(asked, 0) / 10), POWER)} on {stage.source.device}"
+        if stage.absorb:  # more light before the cell would only saturate it
+            optical = f"an amplifier behind {stage.absorb.device}"
         yield PowerRow(
             stage.end.device, f"gain for weights to {stage.multiply.weight_range:g}", f"{asked:.1f} dB",
-            f"{stage.end.gain_db:g} dB optoelectronic (all-optical: {show(watts, POWER)} on {stage.source.device})",
+            f"{stage.end.gain_db:g} dB optoelectronic (all-optical: {optical})",
             asked <= stage.end.gain_db + 1e-9,
         )  # fmt: skip
-    elif optics.injector and stage.absorb:
-        sent = optics.injector.full_field(file.settings(stage.end.beam).power_w)
-        probe = sent * weight
+    if optics.injector and stage.injector and stage.absorb:
+        sent = optics.injector.full_field(file.settings(stage.injector.beam).power_w)
+        probe, most = sent * weight, stage.injector.max_probe_field
         yield PowerRow(
-            stage.absorb.device, "probe field, one full weight and error", f"<= {stage.end.max_probe_field:g}",
-            f"{probe:.3g} ({show(probe**2 * unit, POWER)})", probe <= stage.end.max_probe_field,
+            stage.absorb.device, "probe field, one full weight and error", f"<= {most:g}",
+            f"{probe:.3g} ({show(probe**2 * unit, POWER)})", probe <= most,
         )  # fmt: skip
 
 

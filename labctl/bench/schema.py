@@ -19,7 +19,7 @@ from labctl.devices import (
 )
 from labctl.documents import StrictModel, read_bench_document
 from labctl.errors import ConfigError
-from labctl.optics.elements import Encode, Read
+from labctl.optics.elements import Encode
 from labctl.optics.layout import Layout
 
 
@@ -153,7 +153,7 @@ class BenchFile(Layout):
             named |= {stage.source.device, stage.source.beam, stage.multiply.device, *stage.cameras}
             named |= {stage.absorb.device} if stage.absorb else set()
             named |= {stage.multiply.slit_stage} if stage.multiply.slit_stage else set()
-            named |= {stage.end.inject, stage.end.beam} if isinstance(stage.end, Read) else set()
+            named |= {stage.injector.device, stage.injector.beam} if stage.injector else set()
         return frozenset(named)
 
 
@@ -161,6 +161,7 @@ _ROLE_KINDS: dict[str, str] = {
     "device of encode": "dmd",
     "device of regenerate": "dmd",
     "inject": "dmd",
+    "device of backward": "dmd",
     "device of multiply": "slm",
     "device of absorb": "cell",
     "beam": "beam",
@@ -196,7 +197,9 @@ def _roles(file: BenchFile) -> list[tuple[str, str]]:
         roles += [("device of multiply", stage.multiply.device), *(("camera", name) for name in stage.cameras)]
         roles += [("device of absorb", stage.absorb.device)] if stage.absorb else []
         roles += [("slit_stage", stage.multiply.slit_stage)] if stage.multiply.slit_stage else []
-        roles += [("inject", stage.end.inject), ("beam", stage.end.beam)] if isinstance(stage.end, Read) else []
+        if stage.injector:
+            role = "inject" if stage is file.stages[-1] else "device of backward"
+            roles += [(role, stage.injector.device), ("beam", stage.injector.beam)]
     return roles
 
 

@@ -196,6 +196,8 @@ def _carry_out(order: _Order, answer: Answer) -> None:
         own = {**answer.values, "dark_after_s": outcome.darkness_s, "wall_seconds": wall_s}
         answer.values |= {**outcome.summary, **own}
         recorder.finish(outcome.status, outcome.summary, outcome.error)
+    if table := outcome.summary.get("table"):
+        console.print(show.table(**table))
     if message := outcome.summary.get("message"):
         console.print(message, soft_wrap=True)
     console.print(f"{outcome.status} after {show.duration(wall_s)}; run: {recorder.folder}", soft_wrap=True)

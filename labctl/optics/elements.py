@@ -1,5 +1,6 @@
 """The optical elements a bench file may name, each with its parameters."""
 
+from dataclasses import dataclass
 from typing import Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -131,6 +132,56 @@ class Multiply(StrictModel):
         return self
 
 
+@dataclass(frozen=True)
+class Inject:
+    """A micromirror device that sends errors backwards, on a signed carrier.
+
+    Args:
+        device: DMD.
+        beam: Probe beam that lights it.
+        modes: Data modes.
+        block: Mirrors (rows, cols) of one mode.
+        carrier: Carrier period in mirror rows.
+        prefix: What its parameter `efficiency` is named after.
+        max_probe_field: Probe field at the absorber above which it saturates noticeably.
+    """
+
+    device: str
+    beam: str
+    modes: int
+    block: tuple[int, int]
+    carrier: int
+    prefix: str
+    max_probe_field: float
+
+
+class Backward(StrictModel):
+    """The way back past a regeneration: an error measured behind it is re-sent into the multiplier before it.
+
+    Args:
+        camera: Backward tap of the next stage, which measures the error.
+        device: DMD that re-sends it on a signed carrier.
+        beam: Probe beam that lights the DMD.
+        block: Mirrors (rows, cols) of one mode.
+        carrier: Carrier period in mirror rows.
+        efficiency: Power in the used order over power on the device, full carrier.
+        max_probe_field: Probe field at the absorber above which it saturates noticeably; a warning names it.
+    """
+
+    camera: str
+    device: str
+    beam: str
+    block: Block
+    carrier: int = Field(ge=4)
+    efficiency: Number
+    max_probe_field: float = 0.1
+
+    @model_validator(mode="after")
+    def _carrier_fits(self) -> Self:
+        _require_carrier(self.block, self.carrier)
+        return self
+
+
 class Regenerate(StrictModel):
     """Optoelectronic regeneration: a camera measures every mode and a DMD re-sends `gain` times the field.
 
@@ -145,6 +196,7 @@ class Regenerate(StrictModel):
         efficiency: Power in the used order over power on the device, full carrier.
         fraction: Power picked off for the camera, filters included.
         full_scale: Largest field read, after the gain, in units of the saturation field.
+        backward: How errors pass it, where a cell stands before it.
     """
 
     camera: str
@@ -157,11 +209,20 @@ class Regenerate(StrictModel):
     efficiency: Number
     fraction: Number
     full_scale: float = Field(gt=0)
+    backward: Backward | None = None
 
     @model_validator(mode="after")
     def _carrier_fits(self) -> Self:
         _require_carrier(self.block, self.carrier)
         return self
+
+    @property
+    def injector(self) -> Inject | None:
+        """What sends errors into the multiplier before it."""
+        back = self.backward
+        if back is None:
+            return None
+        return Inject(back.device, back.beam, self.modes, back.block, back.carrier, back.device, back.max_probe_field)
 
 
 class Tap(StrictModel):
@@ -242,6 +303,13 @@ class Read(StrictModel):
     def _carrier_fits(self) -> Self:
         _require_carrier(self.block, self.carrier)
         return self
+
+    @property
+    def injector(self) -> Inject:
+        """What sends errors into the multiplier before it."""
+        return Inject(
+            self.inject, self.beam, self.modes, self.block, self.carrier, self.camera, self.max_probe_field
+        )  # fmt: skip
 
 
 Element = Encode | Multiply | Regenerate | Tap | Absorb | Read

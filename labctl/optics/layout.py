@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -14,6 +15,7 @@ from labctl.optics.elements import (
     Absorb,
     Element,
     Encode,
+    Inject,
     Laser,
     LightEntry,
     Multiply,
@@ -60,6 +62,11 @@ class Stage:
         return self.rows if camera == self.end.camera else self.columns
 
     @cached_property
+    def injector(self) -> Inject | None:
+        """What sends errors backwards through the multiplier, where there is a cell to send them through."""
+        return self.end.injector
+
+    @cached_property
     def cameras(self) -> dict[str, Regenerate | Read | Tap]:
         """What each camera of this stage reads, by camera name."""
         taps = {tap.camera: tap for tap in (self.activation_tap, self.error_tap) if tap}
@@ -80,7 +87,19 @@ def split_stages(elements: tuple[Element, ...]) -> tuple[Stage, ...]:
             start = index
     if not stages or not isinstance(elements[-1], Read):
         raise ValueError("the light list must end with 'read'")
+    for before, after in pairwise(stages):
+        _require_way_back(before, after)
     return tuple(stages)
+
+
+def _require_way_back(before: Stage, after: Stage) -> None:
+    """Refuse a regeneration between two cells that errors cannot pass, or one that sends them where nothing looks."""
+    back = before.end.backward if isinstance(before.end, Regenerate) else None
+    if (back is None) != (before.error_tap is None):
+        raise ValueError("'regenerate' has a 'backward' where a cell stands before it, and nowhere else")
+    measured = after.error_tap.camera if after.error_tap else "none"
+    if back and back.camera != measured:
+        raise ValueError(f"'backward' re-sends what the next backward tap measures, {measured}, not {back.camera}")
 
 
 def _stage(elements: tuple[Element, ...]) -> Stage:
@@ -152,4 +171,6 @@ class Layout(StrictModel):
         for element in self.elements:
             prefix = element.camera if isinstance(element, Tap | Read) else element.device
             yield from parameters_of(element, prefix)
+            if isinstance(element, Regenerate) and element.backward:
+                yield from parameters_of(element.backward, element.backward.device)
         yield from parameters_of(self.reference, "reference")

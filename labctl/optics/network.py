@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.optics import absorber
-from labctl.optics.elements import PILOTS, Encode, Read, Regenerate
+from labctl.optics.elements import PILOTS, Encode, Inject, Regenerate
 from labctl.optics.layout import Layout, Stage
 from labctl.optics.modulator import (
     binary_carrier_tiles,
@@ -32,12 +32,12 @@ class Source:
     """A micromirror device that writes the fields of a row of modes.
 
     Args:
-        element: The layout's entry, the injecting DMD for `Read`.
+        element: What the layout says of it.
         efficiency: Power in the used order over power on the device, at full amplitude.
         unit_power_w: Power of a mode of field 1.
     """
 
-    def __init__(self, element: Encode | Regenerate | Read, efficiency: float, unit_power_w: float) -> None:
+    def __init__(self, element: Encode | Regenerate | Inject, efficiency: float, unit_power_w: float) -> None:
         self.element = element
         self.signed = not isinstance(element, Encode)
         if isinstance(element, Encode):
@@ -73,7 +73,7 @@ class Source:
     @property
     def device(self) -> str:
         """Name of the micromirror device."""
-        return self.element.inject if isinstance(self.element, Read) else self.element.device
+        return self.element.device
 
     def full_field(self, power_w: float) -> float:
         """Return the field of one mode at full amplitude with `power_w` on the device."""
@@ -175,7 +175,7 @@ class StageOptics:
         crosstalk: float = 0.0,
     ) -> None:
         unit = layout.unit_power_w
-        multiply, end, source = stage.multiply, stage.end, stage.source
+        multiply, source, inject = stage.multiply, stage.source, stage.injector
         of = multiply.device
         self.stage = stage
         self.source = Source(source, values[f"{source.device}.efficiency"], unit)
@@ -191,9 +191,7 @@ class StageOptics:
             order_stop=True,
             slit=slit_columns(stage.columns, slit_half_width(values[f"{of}.slit_efficiency"])),
         )
-        self.injector: Source | None = None
-        if isinstance(end, Read):
-            self.injector = Source(end, values[f"{end.camera}.efficiency"], unit)
+        self.injector = Source(inject, values[f"{inject.prefix}.efficiency"], unit) if inject else None
         self.absorber: Absorber | None = None
         if stage.absorb is not None:
             cell = stage.absorb.device

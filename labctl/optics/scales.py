@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labctl.optics.elements import Encode, Read, Regenerate
+from labctl.optics.elements import Encode, Regenerate
 from labctl.optics.layout import Layout
 from labctl.optics.network import StageOptics
 from labctl.optics.parameters import Values
@@ -76,8 +76,8 @@ def _scales(layout: Layout, optics: StageOptics, settings: Mapping[str, Any], va
     per_field = {stage.end.camera: end_per_field}
     if stage.activation_tap:
         per_field[stage.activation_tap.camera] = 1.0
-    if stage.error_tap and optics.injector and isinstance(stage.end, Read):
-        sent = optics.injector.full_field(settings[stage.end.beam].power_w)
+    if stage.error_tap and optics.injector:
+        sent = optics.injector.full_field(settings[optics.injector.element.beam].power_w)
         per_field[stage.error_tap.camera] = per_modulation / (amplitude * sent)
     readouts = {}
     for camera, port in stage.cameras.items():

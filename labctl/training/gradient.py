@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from labctl.training.measure import BenchNetwork
-from labctl.training.network import Rule, forward, gradient_at, half_square_loss, model_gradient
+from labctl.training.network import Rule, backpropagate, forward, gradient_at, half_square_loss, model_gradient
 
 Floats = NDArray[np.float32]
-MethodName = Literal["optical", "optical_corrected", "in_silico"]
+BenchMethodName = Literal["optical", "optical_corrected", "physics_aware", "finite_difference"]
+MethodName = BenchMethodName | Literal["in_silico"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,40 @@ class StepGradient:
     loss: float
 
 
+@dataclass(frozen=True)
+class ForwardPass:
+    """One batch sent through the bench, as it was measured.
+
+    Args:
+        sums: Sums before each hidden layer as they were sent on, shape (n, hidden).
+        activations: At the input side of every layer, shape (n, columns); the inputs first.
+        outputs: Shape (n, outputs).
+        read: Where each hidden layer's sums were within full scale, shape (n, hidden).
+    """
+
+    sums: list[Floats]
+    activations: list[Floats]
+    outputs: Floats
+    read: list[NDArray[np.bool_]]
+
+
+def forward_pass(network: BenchNetwork, inputs: Floats) -> ForwardPass:
+    """Return what the bench makes of `inputs` (n, inputs) under the masks shown now, layer by layer."""
+    sums, activations, read = [], [inputs], []
+    values = inputs
+    for layer, stage in enumerate(network.bench.file.stages):
+        readings = network.read_forward(layer, values)
+        if layer:
+            tap = stage.activation_tap
+            activations.append(readings[tap.camera].data if tap else sums[-1])
+        end = readings[stage.end.camera]
+        values = end.data
+        if layer < len(network.shape.hidden):
+            sums.append(network.patterns.sent_sums(layer + 1, values))
+            read.append(~end.clipped)
+    return ForwardPass(sums, activations, values, read)
+
+
 def optical(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats) -> StepGradient:
     """Return the gradient from measured activations and measured back-propagated errors, probe as derivative.
 
@@ -53,24 +88,54 @@ def optical_corrected(
 
 
 def _measured(network: BenchNetwork, inputs: Floats, targets: Floats, *, corrected: bool) -> StepGradient:
-    stages = network.bench.file.stages
-    sums = network.read_forward(0, inputs)[stages[0].end.camera]
-    sent = network.patterns.sent_sums(1, sums.data)
-    after = network.read_forward(1, sums.data)
-    tap = stages[1].activation_tap
-    activations = after[tap.camera].data if tap else sent
-    outputs = after[stages[1].end.camera].data
-    errors = outputs - targets
-    back = network.read_backward(1, sums.data, errors)
-    read = ~(back.clipped | sums.clipped)
-    hidden = back.data * read
-    if corrected:
-        hidden = hidden * network.exact_factor(sent, activations)
+    passed = forward_pass(network, inputs)
+    errors = passed.outputs - targets
+    error = errors
     count = np.float32(len(inputs))
-    gradients = [hidden.T @ inputs / count, errors.T @ activations / count]
-    gradients = [layer * passed for layer, passed in zip(gradients, network.transfer, strict=True)]
-    loss = float(0.5 * (errors**2).sum(axis=1).mean())
-    return StepGradient(gradients, outputs, [sent], [read], loss)
+    gradients: list[Floats] = [error.T @ passed.activations[-1] / count]
+    read: list[NDArray[np.bool_]] = []
+    for layer in range(len(passed.sums), 0, -1):
+        sums = passed.sums[layer - 1]
+        back = network.read_backward(layer, sums, error)
+        inside = passed.read[layer - 1] & ~back.clipped
+        factor = network.exact_factor(sums, passed.activations[layer]) if corrected else np.float32(1)
+        error: Floats = back.data * inside * factor
+        gradients.insert(0, error.T @ passed.activations[layer - 1] / count)
+        read.insert(0, inside)
+    gradients = [layer * share for layer, share in zip(gradients, network.transfer, strict=True)]
+    return StepGradient(gradients, passed.outputs, passed.sums, read, half_square(errors))
+
+
+def physics_aware(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats) -> StepGradient:
+    """Return the calibrated model's exact gradient at the measured sums, activations and outputs.
+
+    Only the forward pass takes light (physics-aware training: Wright et al., Nature 601, 549, 2022). The model sends
+    the measured output error back through the weights it believes the panels pass on.
+    """
+    passed = forward_pass(network, inputs)
+    errors = passed.outputs - targets
+    layers = backpropagate(
+        passed_weights(network, weights),
+        [torch.from_numpy(one) for one in passed.activations],
+        [torch.from_numpy(one) for one in passed.sums],
+        torch.from_numpy(errors),
+        network.absorption,
+        "exact",
+        [torch.from_numpy(one) for one in passed.read],
+    )
+    gradients = [layer.numpy() * share for layer, share in zip(layers, network.transfer, strict=True)]
+    return StepGradient(gradients, passed.outputs, passed.sums, passed.read, half_square(errors))
+
+
+def passed_weights(network: BenchNetwork, weights: Sequence[Floats]) -> list[torch.Tensor]:
+    """Return the weights the calibrated panels show, times the share of each that was seen to be passed on."""
+    shown = network.patterns.shown_weights(weights)
+    return [weight * torch.from_numpy(share) for weight, share in zip(shown, network.transfer, strict=True)]
+
+
+def half_square(errors: Floats) -> float:
+    """Return the mean over samples of sum errors^2 / 2; `errors` of shape (n, outputs)."""
+    return float(0.5 * (errors**2).sum(axis=1).mean())
 
 
 def in_silico(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats) -> StepGradient:
@@ -83,13 +148,90 @@ def in_silico(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, 
     return StepGradient([gradient.numpy() for gradient in gradients], activations[-1].numpy(), [], [], loss)
 
 
+def finite_difference(directions: int, step: float, rng: np.random.Generator) -> "Method":
+    """Return the method that measures the loss's slope along random directions of all weights together.
+
+    Two-sided: the mean over directions d, every entry +1 or -1, of (L(w + h d) - L(w - h d)) / 2h times d. Its
+    expectation is the gradient, up to order h^2 (Spall, IEEE Trans. Autom. Control 37, 332, 1992, whose 1 / d is d
+    here). Only forward passes, but masks are written for each, and they show the last of them afterwards.
+
+    Args:
+        directions: Directions per gradient.
+        step: How far every weight is moved, h.
+        rng: Draws the directions.
+    """
+
+    def method(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats) -> StepGradient:
+        gradients = [np.zeros_like(weight) for weight in weights]
+        outputs, sums = np.zeros_like(targets), [np.float32(0)] * len(network.shape.hidden)
+        loss, share = 0.0, np.float32(1 / (2 * directions))
+        for _ in range(directions):
+            signs = [rng.integers(0, 2, weight.shape).astype(np.float32) * 2 - 1 for weight in weights]
+            slope = 0.0
+            for side in (1, -1):
+                shown = [weight + side * step * sign for weight, sign in zip(weights, signs, strict=True)]
+                network.write_masks([one.astype(np.float32) for one in shown])
+                passed = forward_pass(network, inputs)
+                one = half_square(passed.outputs - targets)
+                slope += side * one / (2 * step)
+                loss += float(share) * one
+                outputs += share * passed.outputs
+                sums = [mean + share * measured for mean, measured in zip(sums, passed.sums, strict=True)]
+            for gradient, sign in zip(gradients, signs, strict=True):
+                gradient += np.float32(slope / directions) * sign
+        read = [np.ones(np.shape(one), np.bool_) for one in sums]
+        return StepGradient(gradients, outputs, [np.asarray(one) for one in sums], read, loss)
+
+    return method
+
+
 Method = Callable[[BenchNetwork, Sequence[Floats], Floats, Floats], StepGradient]
-METHODS: dict[MethodName, Method] = {
-    "optical": optical,
-    "optical_corrected": optical_corrected,
-    "in_silico": in_silico,
+RULES: dict[MethodName, Rule] = {
+    "optical": "approximate",
+    "optical_corrected": "exact",
+    "physics_aware": "exact",
+    "finite_difference": "exact",
+    "in_silico": "exact",
 }
-RULES: dict[MethodName, Rule] = {"optical": "approximate", "optical_corrected": "exact", "in_silico": "exact"}
+
+
+def gradient_method(name: MethodName, directions: int, step: float, rng: np.random.Generator) -> Method:
+    """Return the method of that name; `directions`, `step` and `rng` are for `finite_difference`."""
+    if name == "finite_difference":
+        return finite_difference(directions, step, rng)
+    return {
+        "optical": optical,
+        "optical_corrected": optical_corrected,
+        "physics_aware": physics_aware,
+        "in_silico": in_silico,
+    }[name]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one gradient takes on the bench.
+
+    Args:
+        exposures: Exposures per sample.
+        mask_writes: Masks written beyond those that show the weights.
+        backward: Whether light is sent backwards.
+    """
+
+    exposures: int
+    mask_writes: int
+    backward: bool
+
+
+def cost_of(name: MethodName, layers: int, error_exposures: int, quadratures: int, directions: int) -> Cost:
+    """Return the cost of one gradient of a network of `layers` weight layers; settings as in `TrainSettings`."""
+    forwards = 2 * quadratures * layers  # a pair of phase steps
+    if name == "in_silico":
+        return Cost(0, 0, backward=False)
+    if name == "finite_difference":
+        return Cost(2 * directions * forwards, 2 * directions * layers, backward=False)
+    if name == "physics_aware":
+        return Cost(forwards, 0, backward=False)
+    return Cost(forwards + error_exposures * quadratures * (layers - 1), 0, backward=True)
 
 
 @dataclass(frozen=True)
@@ -167,16 +309,14 @@ def _models(
     rule: Rule,
 ) -> list[list[Floats]]:
     """Return the model's gradient of every layer, at the operating point of each of `steps`."""
-    passed = [torch.from_numpy(layer) for layer in network.transfer]
-    shown = [w * t for w, t in zip(network.patterns.shown_weights(weights), passed, strict=True)]
-    x = torch.from_numpy(inputs)
+    shown, x = passed_weights(network, weights), torch.from_numpy(inputs)
     models = []
     for step in steps:
         sums = [torch.from_numpy(one) for one in step.sums]
         read = [torch.from_numpy(one) for one in step.read]
         errors = torch.from_numpy(step.outputs - targets)
         layers = gradient_at(shown, x, sums, errors, network.absorption, rule, read)
-        models.append([(layer * t).numpy() for layer, t in zip(layers, passed, strict=True)])
+        models.append([layer.numpy() * share for layer, share in zip(layers, network.transfer, strict=True)])
     return models
 
 

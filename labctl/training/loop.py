@@ -13,10 +13,10 @@ from labctl.bench import Bench
 from labctl.errors import RunAborted
 from labctl.plan import apply_changes
 from labctl.records import Changes, Record, Summary
-from labctl.training.gradient import METHODS, Floats, MethodName, StepGradient, agreement
+from labctl.training.gradient import Floats, MethodName, StepGradient, agreement, cost_of, gradient_method
 from labctl.training.measure import BenchNetwork
 from labctl.training.network import NetworkShape, accuracy, forward
-from labctl.training.settings import AGREEMENT_REPEATS, TrainSettings
+from labctl.training.settings import AGREEMENT_REPEATS, TrainSettings, initial_sds, total_epochs, total_steps
 from labctl.training.tasks import Samples
 
 PAST_LEAK = 0.05
@@ -60,7 +60,7 @@ class Training:
         method: How a batch becomes a gradient.
         train: Training samples.
         test: Test samples.
-        rng: Draws weights and data order.
+        rng: Draws weights and data order; a child of it draws the directions of finite differences.
     """
 
     def __init__(
@@ -81,7 +81,14 @@ class Training:
         self.on_bench = method != "in_silico"
         self.progress = Progress()
         self._bench, self._train, self._test, self._rng = bench, train, test, rng
-        draws = [rng.standard_normal(layer) * settings.initial_sd for layer in shape.layers]
+        # a child, so that every method sees the same weights and data order
+        self._gradient = gradient_method(method, settings.directions, settings.difference, rng.spawn(1)[0])
+        self._cost = cost_of(
+            method, len(shape.layers), settings.error_exposures, settings.quadratures, settings.directions
+        )
+        self._steps = total_steps(len(train), settings)
+        sds = initial_sds(settings)
+        draws = [rng.standard_normal(layer) * sd for layer, sd in zip(shape.layers, sds, strict=True)]
         self._weights = [torch.from_numpy(draw.astype(np.float32)) for draw in draws]
         self._optimiser = torch.optim.Adam(self._weights, lr=settings.learning_rate)
         self._counts: dict[str, int] = {}
@@ -98,18 +105,19 @@ class Training:
             if self.on_bench:
                 self.network.prepare()
                 self.network.measure_transfer()
-            setup = {"message": self._opening(), "temperature_c": self.network.temperature_c}
+            setup = {"message": self._opening(), "temperatures_c": dict(self.network.temperatures_c)}
             yield from self._tell(self._record("setup", setup))
-            for epoch in range(1, self.settings.epochs + 1):
+            for epoch in range(1, total_epochs(len(self._train), self.settings) + 1):
                 yield from self._epoch(epoch)
             yield self._record("weights", {"hidden": list(self.settings.hidden)}, self._named_weights())
             return self._summary()
 
     def _opening(self) -> str:
         absorption, where = self.network.absorption, "on the bench" if self.on_bench else "in the calibrated model"
+        cells = "".join(f"{cell} at {at_c:.1f} degC, " for cell, at_c in self.network.temperatures_c.items())
         return (
             f"{len(self._train)} training and {len(self._test)} test samples; {where}, method {self.method}; "
-            f"cell at {self.network.temperature_c:.1f} degC, optical depth {absorption.depth:.3g}, {absorption.law} law"
+            f"{cells}optical depth {absorption.depth:.3g}, {absorption.law} law"
         )
 
     # ---- one epoch
@@ -120,6 +128,8 @@ class Training:
         for chosen in self._train.shuffled(self.settings.batch_size, self._rng):
             inputs, targets = self._train.batch(chosen)
             step = self._counts.get("step", 0)
+            if step == self._steps:
+                break
             self._set_learning_rate(step)
             whole = len(chosen) == min(self.settings.batch_size, len(self._train))
             checked = self.on_bench and whole and step % self.settings.agreement_every == 0
@@ -143,7 +153,7 @@ class Training:
         if fresh_background:
             self.network.measure_background()
         self.network.tally.heading = "training"
-        return METHODS[self.method](self.network, self.weights, inputs, targets)
+        return self._gradient(self.network, self.weights, inputs, targets)
 
     def _update(self, gradient: StepGradient) -> None:
         for weight, measured in zip(self._weights, gradient.layers, strict=True):
@@ -153,8 +163,7 @@ class Training:
     def _set_learning_rate(self, step: int) -> None:
         rate = self.settings.learning_rate
         if self.settings.schedule == "cosine":
-            total = self.settings.epochs * math.ceil(len(self._train) / self.settings.batch_size)
-            rate *= 0.5 * (1 + math.cos(math.pi * step / total))
+            rate *= 0.5 * (1 + math.cos(math.pi * step / self._steps))
         for group in self._optimiser.param_groups:
             group["lr"] = rate
 
@@ -162,9 +171,10 @@ class Training:
         """Measure the same batch again, a few times, and compare with the calibrated model."""
         network = self.network
         network.tally.heading = "agreement"
-        repeats = [METHODS[self.method](network, self.weights, inputs, targets) for _ in range(AGREEMENT_REPEATS)]
+        repeats = [self._gradient(network, self.weights, inputs, targets) for _ in range(AGREEMENT_REPEATS)]
         rows = agreement(network, self.method, self.weights, inputs, targets, first, repeats)
-        leak = network.wrong_way_pump(len(self.weights) - 1, first.sums[-1])
+        leaks = [network.wrong_way_pump(layer, sums) for layer, sums in enumerate(first.sums, 1) if self._cost.backward]
+        leak = max(leaks, default=0.0)
         if leak > PAST_LEAK and self.settings.error_exposures == 2:
             more = 20 * math.log10(leak / PAST_LEAK)
             network.warn(
@@ -206,6 +216,8 @@ class Training:
         self.progress.agreements += _epoch_means(epoch, agreements)
         loss = float(np.mean(losses))
         values = {"epoch": epoch, "loss": loss, "test_accuracy": test_accuracy}
+        if self.on_bench:
+            values["exposures"] = sum(self.network.tally.exposures.values())
         yield from self._tell(self._record("epoch", {**values, "gradient_agreement": _epoch_means(epoch, agreements)}))
         yield from self._warnings()
         arrays = {**self._named_weights(), **self._optimiser_state()}
@@ -252,14 +264,16 @@ class Training:
         return {**result, "message": self._closing(result)}
 
     def _closing(self, result: dict[str, Any]) -> str:
-        epochs = f"{self.settings.epochs} epoch" + "s" * (self.settings.epochs > 1)
+        count = len(self.progress.test_accuracies)
+        epochs = f"{self._steps:,} steps" if self.settings.steps else f"{count} epoch" + "s" * (count > 1)
         score = f"{result['test_accuracy']:.2%} of {len(self._test)} test samples right after {epochs}"
         if not self.on_bench:
             return f"{score}, computed in the calibrated model; no light was used"
         means = ", ".join(f"{row['cosine']:.3f}" for row in self.progress.agreements[-len(self.weights) :])
+        measured = "activations and back-propagated errors" if self._cost.backward else "forward passes"
         how = "simulated" if self._bench.simulated else "real"
         return (
-            f"{score}; activations and back-propagated errors measured in {result['exposures']:,} exposures of the "
+            f"{score}; {measured} measured in {result['exposures']:,} exposures of the "
             f"{how} bench ({result['bench_seconds'] / 60:.0f} min of bench time), gradient agreement by layer {means}"
         )
 

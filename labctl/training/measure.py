@@ -14,7 +14,7 @@ from labctl.bench import Bench
 from labctl.devices import PatternStack
 from labctl.errors import ConfigError, RunAborted
 from labctl.optics.absorber import depth_at, exact_factor, temperature_for
-from labctl.optics.elements import PILOTS, Read
+from labctl.optics.elements import PILOTS
 from labctl.optics.scales import Readout
 from labctl.optics.sensor import homodyne_field, sum_modes
 from labctl.training.network import Absorption, NetworkShape, require_fit
@@ -28,6 +28,7 @@ from labctl.training.reference import (
     mean_phase,
     pilot_phases,
     pilot_response,
+    pilot_strength,
     turn_back,
 )
 
@@ -54,6 +55,9 @@ PILOT_SHOTS = 16
 
 SATURATED_PILOTS = 0.1
 """Share of saturated pilot readings above which a camera's phase is not trusted."""
+
+DIMMED_PILOTS = 0.2
+"""Pilots over what they were when they were calibrated below which a beam is blocked, or far off its power."""
 
 DARK_PILOT = 0.01
 """Pilots over full scale below which there is no light to lock to: four times a reading's noise."""
@@ -119,19 +123,22 @@ class BenchNetwork:
         self._background: dict[str, Floats] = {}
         self._pilots: dict[str, NDArray[np.complex128]] = {}
         self.transfer: list[Floats] = [np.ones(layer, np.float32) for layer in shape.layers]
-        self.temperature_c, depth = depth_setting(bench, optical_depth)
-        self.absorption = Absorption(bench.file.absorber_law, depth)
+        self.temperatures_c = depth_settings(bench, optical_depth)
+        self.absorption = Absorption(bench.file.absorber_law, optical_depth if self.temperatures_c else 0.0)
 
     # ---- setting up
 
     def prepare(self) -> None:
-        """Bring the cell to temperature and measure the reference's brightness on every camera."""
-        for stage in self.bench.file.stages:
-            if stage.absorb:
-                cell = self.bench.cell(stage.absorb.device)
-                cell.set_temperature(self.temperature_c)
-                cell.wait_for_temperature(self.temperature_c)
+        """Bring the cells to temperature and measure the reference's brightness on every camera."""
+        self.warm_cells()
         self._measure_reference()
+
+    def warm_cells(self) -> None:
+        """Bring the cells to temperature, side by side."""
+        for cell, temperature_c in self.temperatures_c.items():
+            self.bench.cell(cell).set_temperature(temperature_c)
+        for cell, temperature_c in self.temperatures_c.items():
+            self.bench.cell(cell).wait_for_temperature(temperature_c)
 
     def _measure_reference(self) -> None:
         reference = self.bench.file.reference
@@ -225,27 +232,27 @@ class BenchNetwork:
         return self._read(layer, cameras, stacks, shots, np.array([1, -1], np.float32))
 
     def read_backward(self, layer: int, values: Floats, errors: Floats) -> Reading:
-        """Send output errors backwards through a layer and return what leaves its cell towards the layer before.
+        """Send errors backwards through a layer and return what leaves its cell towards the layer before.
 
         Each sample's forward field stays on in the cell meanwhile. Errors are scaled per sample to the modulator's
         range and unscaled after reading.
 
         Args:
-            layer: Layer number; its end must be the output.
+            layer: Layer number; a cell must stand in it.
             values: What `read_forward` sent, shape (n, columns).
-            errors: Output errors, shape (n, rows).
+            errors: Errors of the layer's sums, shape (n, rows): those of the outputs, or what was read behind it.
         """
         stage = self.bench.file.stages[layer]
-        if stage.error_tap is None or not isinstance(stage.end, Read):
+        if stage.error_tap is None or stage.injector is None:
             raise ConfigError(f"layer {layer} of bench {self.bench.file.name} reads no errors back")
         scale = np.maximum(np.abs(errors).max(axis=1, keepdims=True), 1e-12)
         sent = self.patterns.errors(layer, errors / scale)
-        stacks = {stage.source.device: self.patterns.inputs(layer, values), stage.end.inject: sent}
-        reference, probe, camera = self.bench.file.reference.beam, stage.end.beam, stage.error_tap.camera
+        stacks = {stage.source.device: self.patterns.inputs(layer, values), stage.injector.device: sent}
+        reference, probe, camera = self.bench.file.reference.beam, stage.injector.beam, stage.error_tap.camera
         beams = frozenset({stage.source.beam, probe, reference})
         pi = math.pi
         steps = [(0.0, 0.0), (pi, 0.0)] if self._error_exposures == 2 else [(0.0, 0.0), (pi, 0.0), (0.0, pi), (pi, pi)]
-        source, inject = stage.source.device, stage.end.inject
+        source, inject = stage.source.device, stage.injector.device
 
         def shots(held_rad: float) -> list[Shot]:
             phases = [{probe: p, reference: held_rad + r} for p, r in steps]
@@ -373,8 +380,21 @@ class BenchNetwork:
         return bool(lost)
 
     def _require_light(self, camera: str, layer: int, pilots: Fields) -> None:
-        if np.sqrt(np.mean(np.abs(pilots) ** 2)) < DARK_PILOT * self._readout(layer, camera).full_scale:
-            raise RunAborted(f"{camera}: both pilots are dark; check that the beams reach it")
+        """Stop where pilots are too dark to say where the reference stands: it has not moved, a beam is missing."""
+        if camera in self._pilots:
+            seen, least = pilot_strength(pilots, self._pilots[camera]), DIMMED_PILOTS
+            what = "of what they were when they were calibrated"
+        else:
+            seen = float(np.sqrt(np.mean(np.abs(pilots) ** 2))) / self._readout(layer, camera).full_scale
+            least, what = DARK_PILOT, "of full scale"
+        if seen < least:
+            stage = self.bench.file.stages[layer]
+            backwards = stage.error_tap is not None and camera == stage.error_tap.camera
+            beam = stage.injector.beam if backwards and stage.injector else stage.source.beam
+            raise RunAborted(
+                f"{camera}: its pilots are dark, at {seen:.2%} {what} where {least:.0%} is the least; "
+                f"check that beam {beam} and the reference reach it"
+            )
 
     def _saturated(self, camera: str, stepped: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Return where any step of counts (n, steps, modes) is at the camera's top, shape (n, modes)."""
@@ -445,22 +465,21 @@ def setup_exposures(layers: int, batch: int = 0, error_exposures: int = 0) -> in
     return REFERENCE_FRAMES + forward + 2 * error_exposures * (layers - 1) * min(PILOT_SHOTS, batch)
 
 
-def depth_setting(bench: Bench, optical_depth: float) -> tuple[float, float]:
-    """Return the reservoir temperature for a requested depth, and the calibrated depth there.
+def depth_settings(bench: Bench, optical_depth: float) -> dict[str, float]:
+    """Return the reservoir temperature of every cell that gives a requested depth by its calibrated curve.
 
     Raises:
-        ConfigError: The cell cannot reach it; names what it can.
+        ConfigError: A cell cannot reach it; names what it can.
     """
-    absorbs = [stage.absorb for stage in bench.file.stages if stage.absorb]
-    if not absorbs:
-        return 0.0, 0.0
-    limits = bench.file.settings(absorbs[0].device)
-    at_70c = absorbs[0].depth_at_70c.value
-    low, high = limits.min_temperature_c, limits.max_temperature_c
-    temperature = temperature_for(optical_depth, at_70c, low, high)
-    if temperature is None:
-        raise ConfigError(
-            f"optical_depth {optical_depth:g}: cell {absorbs[0].device} reaches {depth_at(low, at_70c):.2g} to "
-            f"{depth_at(high, at_70c):.3g} between {low:g} and {high:g} degC"
-        )
-    return temperature, depth_at(temperature, at_70c)
+    temperatures = {}
+    for cell in [stage.absorb for stage in bench.file.stages if stage.absorb]:
+        limits, at_70c = bench.file.settings(cell.device), cell.depth_at_70c.value
+        low, high = limits.min_temperature_c, limits.max_temperature_c
+        temperature = temperature_for(optical_depth, at_70c, low, high)
+        if temperature is None:
+            raise ConfigError(
+                f"optical_depth {optical_depth:g}: cell {cell.device} reaches {depth_at(low, at_70c):.2g} to "
+                f"{depth_at(high, at_70c):.3g} between {low:g} and {high:g} degC"
+            )
+        temperatures[cell.device] = temperature
+    return temperatures

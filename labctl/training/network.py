@@ -57,7 +57,7 @@ def require_fit(file: BenchFile, shape: NetworkShape) -> None:
 
 @dataclass(frozen=True)
 class Absorption:
-    """What trainers know of the cell: law and calibrated optical depth."""
+    """What trainers know of the cells: law and calibrated optical depth."""
 
     law: absorber.Law
     depth: float
@@ -124,7 +124,30 @@ def gradient_at(
         read: Where each hidden layer's error counts, shape (n, hidden); everywhere by default.
     """
     activations = [inputs, *(absorption.activate(one) for one in sums)]
-    error = errors / len(inputs)
+    return backpropagate(weights, activations, sums, errors, absorption, rule, read)
+
+
+def backpropagate(
+    weights: Sequence[Tensor],
+    activations: Sequence[Tensor],
+    sums: Sequence[Tensor],
+    errors: Tensor,
+    absorption: Absorption,
+    rule: Rule,
+    read: Sequence[Tensor] | None = None,
+) -> list[Tensor]:
+    """Return the gradient as `gradient_at` does, from activations that are given.
+
+    Args:
+        weights: Per layer, shape (rows, columns).
+        activations: At the input side of every layer, the network's inputs first.
+        sums: Sums before each hidden layer.
+        errors: Output minus target, shape (n, outputs).
+        absorption: The cell.
+        rule: Probe transmission alone, or the exact derivative.
+        read: Where each hidden layer's error counts; everywhere by default.
+    """
+    error = errors / len(errors)
     gradients = [error.T @ activations[-1]]
     for layer in range(len(sums) - 1, -1, -1):
         slope = absorption.slope(sums[layer], activations[layer + 1], rule)

@@ -17,8 +17,8 @@ from labctl.training.network import NetworkShape
 
 Floats = NDArray[np.float32]
 
-PILOT_SUM = 6.0
-"""Field of the pilots in the first layer, in units of the saturation field: three quarters of full scale 8."""
+PILOT_SHARE = 0.75
+"""Field of the pilots in the first layer, as a share of the full scale of the camera that reads them."""
 
 PASSED_PILOT = 0.8
 """Modulation that passes a pilot on through later layers: uneven light may make it half as strong again, and its
@@ -82,7 +82,8 @@ class NetworkPatterns:
 
     def _pilot_columns(self, optics: StageOptics) -> int:
         full = self.scales[0].weight_per_modulation * optics.multiplier.reach
-        return max(1, min(round(PILOT_SUM / full), optics.stage.columns - optics.stage.source.modes))
+        wanted = round(PILOT_SHARE * optics.stage.end.full_scale / full)
+        return max(1, min(wanted, optics.stage.columns - optics.stage.source.modes))
 
     def shown_weights(self, weights: Sequence[Floats]) -> list[torch.Tensor]:
         """Return the weights the calibrated model says the panels show: levels, clipping and crosstalk included."""
@@ -106,7 +107,7 @@ class NetworkPatterns:
         """Return the frames that inject `errors` (n, rows), -1..1, at the end of a layer.
 
         Raises:
-            ConfigError: The layer does not end at the output.
+            ConfigError: No device injects errors there.
         """
         injector = self.optics[layer].injector
         if injector is None:

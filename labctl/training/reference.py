@@ -90,9 +90,21 @@ def pilot_phases(pilots: Fields, response: NDArray[np.complex128]) -> NDArray[np
     """
     if np.iscomplexobj(pilots):
         return np.angle(pilots @ np.conj(response))
-    parts = np.stack([response.real, -response.imag], axis=1)
-    cosine, sine = np.linalg.solve(parts, pilots.mean(axis=0))
+    cosine, sine = _quadratures(np.real(pilots).mean(axis=0), response)
     return np.array([math.atan2(sine, cosine)])
+
+
+def pilot_strength(pilots: Fields, response: NDArray[np.complex128]) -> float:
+    """Return how strong pilots are over their `response`, rms over readings, at whatever phase; as `pilot_phases`."""
+    if np.iscomplexobj(pilots):
+        seen = np.abs(pilots @ np.conj(response)) / np.sum(np.abs(response) ** 2)
+        return float(np.sqrt(np.mean(seen**2)))
+    return float(np.sqrt(np.mean(np.sum(_quadratures(np.real(pilots).T, response) ** 2, axis=0))))
+
+
+def _quadratures(pilots: NDArray[np.floating], response: NDArray[np.complex128]) -> NDArray[np.floating]:
+    """Return cosine and sine of the phase, shape (2, ...), from one quadrature of the pilots, of the same shape."""
+    return np.linalg.solve(np.stack([response.real, -response.imag], axis=1), pilots)
 
 
 def mean_phase(phases_rad: NDArray[np.floating]) -> float:

@@ -1,6 +1,7 @@
 """The light path as written in a bench file: its stages, its parameters, and chains that are refused."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -84,14 +85,67 @@ def test_a_bench_without_a_cell_is_a_chain_too():
     assert linear.unit_power_w == 1e-6
 
 
-def test_a_second_hidden_layer_is_a_third_stage():
-    def repeat(light: Light) -> None:
-        light[READ:READ] = light[REGENERATE : MULTIPLY_2 + 1]
+WAY_BACK: dict[str, Any] = {
+    "camera": "camera_error_1",
+    "device": "dmd_back",
+    "beam": "probe",
+    "block": [1080, 14],
+    "carrier": 8,
+    "efficiency": {"value": 0.04, "source": "test"},
+}
 
+
+def repeat(light: Light) -> None:
+    """Put a second hidden layer between the first one and the output."""
+    light[READ:READ] = deepcopy(light[REGENERATE : MULTIPLY_2 + 1])
+    light[READ]["regenerate"]["backward"] = deepcopy(WAY_BACK)
+
+
+def test_a_second_hidden_layer_is_a_third_stage():
     stages = layout(repeat).stages
     assert [type(stage.source) for stage in stages] == [Encode, Regenerate, Regenerate]
     assert [stage.absorb is not None for stage in stages] == [False, True, True]
     assert all(before.end is after.source for before, after in pairwise(stages))
+    assert [stage.injector and stage.injector.device for stage in stages] == [None, "dmd_back", "dmd_error"]
+
+
+def test_the_way_back_past_a_regeneration_has_an_efficiency_of_its_own():
+    parameters = layout(repeat).parameters()
+    assert parameters["dmd_back.efficiency"].value == 0.04
+    assert parameters["dmd_hidden.efficiency"].value == 0.05
+
+
+def without_way_back(light: Light) -> None:
+    repeat(light)
+    del light[READ]["regenerate"]["backward"]
+
+
+def way_back_of_another_camera(light: Light) -> None:
+    repeat(light)
+    light[READ]["regenerate"]["backward"]["camera"] = "camera_hidden_1"
+
+
+def way_back_to_no_cell(light: Light) -> None:
+    light[REGENERATE]["regenerate"]["backward"] = WAY_BACK
+
+
+def way_back_of_half_a_carrier(light: Light) -> None:
+    repeat(light)
+    light[READ]["regenerate"]["backward"]["carrier"] = 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_way_back, "'regenerate' has a 'backward' where a cell stands before it"),
+        (way_back_to_no_cell, "'regenerate' has a 'backward' where a cell stands before it"),
+        (way_back_of_another_camera, "the next backward tap measures, camera_error_1, not camera_hidden_1"),
+        (way_back_of_half_a_carrier, "carrier period is a multiple of 4"),
+    ],
+)
+def test_a_way_back_that_leads_nowhere_is_refused(change: Callable[[Light], object], message: str):
+    with pytest.raises(ValidationError, match=message):
+        layout(change)
 
 
 @pytest.mark.parametrize("element", LightEntry.model_fields)

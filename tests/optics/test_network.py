@@ -15,7 +15,7 @@ from labctl.bench import BenchFile, load_bench
 from labctl.devices import Codebook
 from labctl.optics import absorber
 from labctl.optics.absorber import LAWS, NATURAL_LINEWIDTH_HZ, Law
-from labctl.optics.elements import Encode, Read, Regenerate
+from labctl.optics.elements import Encode, Inject, Read, Regenerate
 from labctl.optics.modulator import carrier_response
 from labctl.optics.multiplier import passive_amplitude
 from labctl.optics.network import CARRIER_TILE_MIRRORS, TILE_COLUMNS, Absorber, Source, build_stages
@@ -37,11 +37,11 @@ READ = Read.model_validate(
 )  # fmt: skip
 
 
-def source(element: Encode | Regenerate | Read) -> Source:
+def source(element: Encode | Regenerate | Inject) -> Source:
     return Source(element, 0.5, UNIT_POWER_W)
 
 
-SOURCES = [source(ENCODE), source(REGENERATE), source(READ)]
+SOURCES = [source(ENCODE), source(REGENERATE), source(READ.injector)]
 every_source = pytest.mark.parametrize("source", SOURCES, ids=["encode", "regenerate", "inject"])
 
 

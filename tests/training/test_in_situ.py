@@ -169,6 +169,37 @@ def test_a_reference_that_cannot_be_held_ends_the_run_with_the_reason(small_benc
         run(small_bench_file, wild)
 
 
+@pytest.mark.parametrize("share", [1e-6, 0.03])
+@pytest.mark.parametrize(
+    ("beam", "camera"), [("pump", "camera_z1"), ("pump_hidden", "camera_hidden_1"), ("probe", "camera_error_1")]
+)
+def test_a_beam_that_is_blocked_is_named_and_not_a_reference_that_moved(
+    small_bench_file: Path, beam: str, camera: str, share: float
+):
+    with Bench(load_bench(small_bench_file), True) as bench:
+        network = BenchNetwork(bench, NetworkShape(16, (8,), 4), 4.0)
+        network.prepare()
+        weights = [np.full(shape, 0.2, np.float32) for shape in network.shape.layers]
+        network.write_masks(weights)
+        batch = np.full((8, 16), 0.5, np.float32), np.zeros((8, 4), np.float32)
+        optical(network, weights, *batch)
+        bench.beam(beam).set_power(share * bench.beam(beam).settings.power_w)
+        with pytest.raises(RunAborted, match=rf"{camera}: its pilots are dark.*beam {beam} and the reference"):
+            optical(network, weights, *batch)
+
+
+def test_pilots_that_saturate_are_named_and_no_reason_to_stop(small_bench_file: Path):
+    for fraction in (0.5, 1.0):  # the file has 0.128
+        file = load_bench(small_bench_file, {"light.3.tap.fraction.value": fraction})
+        with Bench(file, True) as bench:
+            network = BenchNetwork(bench, NetworkShape(16, (8,), 4), 4.0)
+            network.prepare()
+            weights = [np.full(shape, 0.2, np.float32) for shape in network.shape.layers]
+            network.write_masks(weights)
+            optical(network, weights, np.full((8, 16), 0.5, np.float32), np.zeros((8, 4), np.float32))
+        assert any("camera_error_1: its pilots are saturated" in message for message in network.warnings)
+
+
 def test_modes_beyond_full_scale_are_counted_and_their_error_is_0(small_bench_file: Path):
     file = load_bench(small_bench_file, {"light.regenerate.full_scale": 1.0, "simulation.noise_scale": 0})
     with Bench(file, True) as bench:
@@ -239,7 +270,7 @@ def test_equal_seeds_give_equal_records_and_other_seeds_others(small_bench_file:
 def test_the_cell_is_set_to_what_the_curve_says_and_its_depth_is_used(small_bench_file: Path):
     records, _ = run(small_bench_file, {}, {"optical_depth": 20, "train_samples": 64})
     (setup,) = [record for record in records if record.kind == "setup"]
-    assert setup.values["temperature_c"] == pytest.approx(76.5, abs=1.0)
+    assert setup.values["temperatures_c"]["cell"] == pytest.approx(76.5, abs=1.0)
     assert "optical depth 20" in setup.values["message"]
     assert setup.bench_time_s > 20 * 60  # 2 K/min from the room
 

@@ -290,7 +290,7 @@ def test_error_fields_sent_backwards_through_the_pumped_cell_are_the_approximate
 
     The camera and mirrors between the two panels are taken as perfect here: they re-send the field times the gain.
     """
-    source, injector = Source(ENCODE, 0.5, UNIT_W), Source(INJECT, 0.05, UNIT_W)
+    source, injector = Source(ENCODE, 0.5, UNIT_W), Source(INJECT.injector, 0.05, UNIT_W)
     first, second = panel(6, source.modes, 0), panel(injector.modes, 6, 1)
     cell = Absorber(law, 12.5)
     rng = np.random.default_rng(2)

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labctl.training.reference import EQUAL_PILOTS, HeldReference, pilot_phases, pilot_response, turn_back
+from labctl.training.reference import (
+    EQUAL_PILOTS,
+    HeldReference,
+    pilot_phases,
+    pilot_response,
+    pilot_strength,
+    turn_back,
+)
 
 ANGLES = st.floats(-3, 3)
 
@@ -47,6 +54,14 @@ def test_a_reading_is_turned_back_by_its_phase(phase: float):
     turned = fields * np.exp(1j * phase)
     assert turn_back(turned, np.array([phase]))[0] == pytest.approx([2, -3, 1], abs=1e-6)
     assert turn_back(np.real(turned), np.array([phase]))[0, :2] == pytest.approx([2, -3], rel=1e-6)
+
+
+@given(weak=st.floats(0.1, 3), phase=ANGLES, dimmed=st.floats(0, 2))
+def test_dimmed_pilots_show_by_how_much_at_any_phase(weak: float, phase: float, dimmed: float):
+    response = np.array([1, -1j * weak])
+    seen = dimmed * pilots(response, phase)
+    assert pilot_strength(seen, response) == pytest.approx(dimmed, abs=1e-9)
+    assert pilot_strength(np.real(seen), response) == pytest.approx(dimmed, abs=1e-9)
 
 
 def test_cameras_read_together_are_centred_and_the_walk_is_followed():
