@@ -21,7 +21,8 @@ from pydantic import BaseModel
 
 import labctl
 from labctl.errors import ConfigError, LabError
-from labctl.recorder import Keep, Recorder, _commit, read_checkpoint, read_records, read_run, read_weights
+from labctl.recorder import Keep, Recorder, read_checkpoint, read_records, read_run, read_weights
+from labctl.recorder.software import commit_of
 from labctl.records import Record
 
 
@@ -225,7 +226,7 @@ def test_keep_says_which_arrays_are_stored(tmp_path: Path, keep: Keep, kinds: se
         recorder(Record(kind, 0, 0.0, {}, {"x": array}))
     recorder.finish("completed")
     lines = {record["kind"]: record["arrays"] for record in read_records(recorder.folder)}
-    assert lines == {kind: {"x": 0} if kind in kinds else {} for kind in lines}
+    assert lines == {kind: {"x": 0} if kind in kinds else {} for kind in ("step", "frame", "weights")}
     assert (recorder.folder / "arrays.zarr").exists() == bool(kinds)
     assert all((stored(recorder, f"{kind}/x") == [array]).all() for kind in kinds)
     assert (read_weights(recorder.folder)["x"] == array).all()
@@ -336,24 +337,29 @@ def test_a_root_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         Recorder(tmp_path / "runs", "train", {})
 
 
-def test_checkpoint_pair_holds_everything_and_counts_the_lines_before_it(recorder: Recorder) -> None:
+def test_a_checkpoint_holds_everything_and_counts_what_is_committed_before_it(recorder: Recorder) -> None:
     state = {"generator": {"state": 2**127}, "best": math.inf}
     arrays = {"mask": np.arange(6, dtype=np.complex64).reshape(2, 3).T, "moment": np.array(0.5)}
-    recorder(step(0))
+    recorder(step(0, x=np.zeros(2)))
+    recorder(Record("change", 0, 0.0, {"learning_rate": 0.1}))
     for index in range(2):
         recorder(Record("checkpoint", index, 1.5, state, arrays))
     about, found = read_checkpoint(recorder.folder)
-    assert about == {"kind": "checkpoint", "index": 1, "bench_time_s": 1.5, "values": state, "records_before": 2}
+    committed = {"lines": 2, "bytes": (recorder.folder / "steps.jsonl").stat().st_size, "changes": 1}
+    assert about == {
+        **{"kind": "checkpoint", "index": 1, "bench_time_s": 1.5, "values": state},
+        **{**committed, "rows": {"step/x": 1}},
+    }
     assert all((found[name] == array).all() and found[name].shape == array.shape for name, array in arrays.items())
+    assert [record["kind"] for record in read_records(recorder.folder)] == ["step", "change"]
     recorder.finish("completed")
 
 
-def test_a_torn_checkpoint_is_noticed(recorder: Recorder) -> None:
+def test_a_damaged_checkpoint_is_noticed(recorder: Recorder) -> None:
     recorder(Record("checkpoint", 0, 0.0, {}, {"x": np.zeros(2)}))
-    old = (recorder.folder / "checkpoint.json").read_bytes()
-    recorder(Record("checkpoint", 1, 0.0, {}, {"x": np.ones(2)}))
-    (recorder.folder / "checkpoint.json").write_bytes(old)
-    with pytest.raises(LabError, match="do not belong together"):
+    path = recorder.folder / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    with pytest.raises(LabError, match="damaged: its checksum"):
         read_checkpoint(recorder.folder)
     recorder.finish("completed")
 
@@ -447,4 +453,4 @@ def test_commit_is_read_from_the_checkout(tmp_path: Path, case: str) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
-    assert _commit(tmp_path) == commit
+    assert commit_of(tmp_path) == commit
