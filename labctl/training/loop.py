@@ -3,19 +3,22 @@
 import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from labctl.bench import Bench
-from labctl.errors import RunAborted
-from labctl.plan import apply_changes
-from labctl.records import Changes, Record, Summary
+from labctl.errors import RunAborted, RunStopped
+from labctl.plan import Steps, apply_changes
+from labctl.records import Changes, Record, Summary, join_tree, split_tree
 from labctl.training.gradient import METHODS, Floats, MethodName, StepGradient, agreement
 from labctl.training.measure import BenchNetwork
 from labctl.training.network import NetworkShape, accuracy, forward
+from labctl.training.progress import Progress, optimiser_state, restore_optimiser
+from labctl.training.sentinel import measure_sentinel, require_same_table
 from labctl.training.settings import AGREEMENT_REPEATS, TrainSettings
 from labctl.training.tasks import Samples
 
@@ -41,14 +44,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@dataclass
-class Progress:
-    """What a training has reached; the summary is made from it."""
-
-    test_accuracies: list[float] = field(default_factory=list)
-    agreements: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Training:
@@ -86,24 +81,30 @@ class Training:
         self._optimiser = torch.optim.Adam(self._weights, lr=settings.learning_rate)
         self._counts: dict[str, int] = {}
         self._started_s = bench.clock.now_s()
+        self._changed = False
+        self._stop: RunStopped | None = None
 
     @property
     def weights(self) -> list[Floats]:
         """Weights of every layer as floats; the panels show the nearest levels."""
         return [weight.numpy() for weight in self._weights]
 
-    def run(self) -> Generator[Record, Changes | None, Summary]:
-        """Train for all epochs and return the summary."""
+    def run(self, checkpoint: Record | None = None) -> Steps:
+        """Train for all epochs, or for those left after `checkpoint`, and return the summary."""
         with one_thread():
-            if self.on_bench:
-                self.network.prepare()
-                self.network.measure_transfer()
-            setup = {"message": self._opening(), "temperature_c": self.network.temperature_c}
-            yield from self._tell(self._record("setup", setup))
-            for epoch in range(1, self.settings.epochs + 1):
-                yield from self._epoch(epoch)
-            yield self._record("weights", {"hidden": list(self.settings.hidden)}, self._named_weights())
+            yield from self._go_on(checkpoint) if checkpoint else self._set_up()
+            while self.progress.epoch <= self.settings.epochs:
+                yield from self._epoch()
+            yield self._weights_record()
             return self._summary()
+
+    def _set_up(self) -> Records:
+        if self.on_bench:
+            self.network.prepare()
+            self.network.measure_transfer()
+        setup = {"message": self._opening(), "temperature_c": self.network.temperature_c}
+        yield from self._tell(self._record("setup", setup))
+        yield from self._safe_point(save=True)
 
     def _opening(self) -> str:
         absorption, where = self.network.absorption, "on the bench" if self.on_bench else "in the calibrated model"
@@ -114,27 +115,38 @@ class Training:
 
     # ---- one epoch
 
-    def _epoch(self, epoch: int) -> Records:
-        losses: list[float] = []
-        agreements: list[dict[str, Any]] = []
-        for chosen in self._train.shuffled(self.settings.batch_size, self._rng):
-            inputs, targets = self._train.batch(chosen)
-            step = self._counts.get("step", 0)
-            self._set_learning_rate(step)
-            whole = len(chosen) == min(self.settings.batch_size, len(self._train))
-            checked = self.on_bench and whole and step % self.settings.agreement_every == 0
-            gradient = self._step(inputs, targets, fresh_background=checked)
-            losses.append(gradient.loss)
-            if not math.isfinite(gradient.loss):
-                raise RunAborted(f"step {step}: the loss is {gradient.loss}; lower learning_rate or initial_sd")
-            if checked:
-                record = self._agreement(epoch, inputs, targets, gradient)
-                agreements += record.values["layers"]
-                yield from self._tell(record)
-            yield from self._warnings()
-            self._update(gradient)
-            yield from self._tell(self._step_record(epoch, gradient, targets))
-        yield from self._end_epoch(epoch, losses, agreements)
+    def _epoch(self) -> Records:
+        progress = self.progress
+        if not len(progress.order):
+            progress.order = self._rng.permutation(len(self._train))
+        parts = list(self._train.in_order(self.settings.batch_size))
+        while progress.batches < len(parts):
+            yield from self._train_on(progress.order[parts[progress.batches]])
+            progress.batches += 1
+            due = self._counts["step"] % self.settings.checkpoint_every == 0
+            yield from self._safe_point(save=due and progress.batches < len(parts))
+        yield from self._end_epoch()
+        yield from self._safe_point(save=True)
+
+    def _train_on(self, chosen: NDArray[np.int64]) -> Records:
+        """Make one step with the chosen samples."""
+        progress = self.progress
+        inputs, targets = self._train.batch(chosen)
+        step = self._counts.get("step", 0)
+        self._set_learning_rate(step)
+        whole = len(chosen) == min(self.settings.batch_size, len(self._train))
+        checked = self.on_bench and whole and step % self.settings.agreement_every == 0
+        gradient = self._step(inputs, targets, fresh_background=checked)
+        progress.losses.append(gradient.loss)
+        if not math.isfinite(gradient.loss):
+            raise RunAborted(f"step {step}: the loss is {gradient.loss}; lower learning_rate or initial_sd")
+        if checked:
+            record = self._agreement(progress.epoch, inputs, targets, gradient)
+            progress.checked += record.values["layers"]
+            yield from self._tell(record)
+        yield from self._warnings()
+        self._update(gradient)
+        yield from self._tell(self._step_record(progress.epoch, gradient, targets))
 
     def _step(self, inputs: Floats, targets: Floats, *, fresh_background: bool) -> StepGradient:
         """Show the weights and take the batch's gradient."""
@@ -195,21 +207,27 @@ class Training:
             yield from self._tell(self._record("warning", {"message": self.network.warnings.pop(0)}))
 
     def _tell(self, record: Record) -> Records:
-        """Yield a record and apply the changes that come back for it."""
-        changes = yield record
+        """Yield a record and apply the changes that come back for it; a stop waits for the next safe point."""
+        try:
+            changes = yield record
+        except RunStopped as stop:
+            self._stop = stop
+            return
         if changes is not None:
             self.settings = apply_changes(self.settings, changes)
+            self._changed = True
 
-    def _end_epoch(self, epoch: int, losses: list[float], agreements: list[dict[str, Any]]) -> Records:
+    def _end_epoch(self) -> Records:
+        progress, epoch = self.progress, self.progress.epoch
         test_accuracy = self._evaluate()
-        self.progress.test_accuracies.append(test_accuracy)
-        self.progress.agreements += _epoch_means(epoch, agreements)
-        loss = float(np.mean(losses))
+        means = _epoch_means(epoch, progress.checked)
+        progress.test_accuracies.append(test_accuracy)
+        progress.agreements += means
+        loss = float(np.mean(progress.losses))
         values = {"epoch": epoch, "loss": loss, "test_accuracy": test_accuracy}
-        yield from self._tell(self._record("epoch", {**values, "gradient_agreement": _epoch_means(epoch, agreements)}))
+        yield from self._tell(self._record("epoch", {**values, "gradient_agreement": means}))
         yield from self._warnings()
-        arrays = {**self._named_weights(), **self._optimiser_state()}
-        yield from self._tell(self._record("checkpoint", {"epoch": epoch}, arrays))
+        progress.next_epoch()
 
     def _evaluate(self) -> float:
         if not self.on_bench:
@@ -218,23 +236,93 @@ class Training:
         self.network.measure_background()
         return bench_accuracy(self.network, self._test)
 
+    # ---- checkpoints
+
+    def _safe_point(self, *, save: bool) -> Records:
+        """Save where the training is, if asked or after a change; end it here if it was stopped.
+
+        Raises:
+            RunStopped: The operator asked for it; checkpoint and weights were yielded.
+        """
+        if save or self._changed:
+            self._changed = False
+            sentinel = self._sentinel()
+            index = self._count("checkpoint")
+            yield from self._tell(self._checkpoint(index, self.state(), sentinel))
+        if self._stop:
+            state = self.state()  # before the sentinel: a resumed run goes on as if it had never been stopped
+            yield self._checkpoint(self._count("checkpoint"), state, self._sentinel())
+            yield self._weights_record()
+            raise self._stop
+
+    def _sentinel(self) -> dict[str, Any]:
+        inputs, errors = self._test.batch(slice(None))
+        return measure_sentinel(self.network, self.weights, inputs, errors) if self.on_bench else {}
+
+    def _checkpoint(self, index: int, state: dict[str, Any], sentinel: dict[str, Any]) -> Record:
+        values, arrays = split_tree({**state, "sentinel": sentinel})
+        return Record("checkpoint", index, self._bench.clock.now_s(), values, arrays)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that `restore` needs, plain values and arrays; a simulated bench included."""
+        return {
+            **self._named_weights(),
+            "adam": optimiser_state(self._optimiser, self._tensors()),
+            "generator": self._rng.bit_generator.state,
+            "counts": dict(self._counts),
+            "seconds": [self._started_s, self._bench.clock.now_s()],
+            "progress": asdict(self.progress),
+            "network": self.network.state(),
+            "bench": self._bench.simulation_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken, with the same settings and samples."""
+        for name, weight in self._tensors().items():
+            weight.copy_(torch.from_numpy(state[name]))
+        restore_optimiser(self._optimiser, self._tensors(), state["adam"])
+        self._rng.bit_generator.state = state["generator"]
+        self._counts = dict(state["counts"])
+        self.progress = Progress(**state["progress"])
+        self.network.restore(state["network"])
+        self._started_s, then_s = state["seconds"]
+        if state["bench"]:
+            self._bench.restore_simulation(state["bench"])
+        else:
+            self._started_s += self._bench.clock.now_s() - then_s
+
+    def _go_on(self, checkpoint: Record) -> Records:
+        """Restore a checkpoint; a table is looked at before anything goes on there.
+
+        Raises:
+            RunAborted: The table is not what it was.
+        """
+        state = join_tree(checkpoint.values, checkpoint.arrays)
+        self.restore(state)
+        if self.on_bench and not state["bench"]:
+            self.network.prepare()
+            require_same_table(state["sentinel"], self._sentinel())
+        yield from self._warnings()
+
     # ---- records
 
-    def _record(self, kind: str, values: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> Record:
+    def _count(self, kind: str) -> int:
+        """Return the number of the next record of a kind."""
         index = self._counts.get(kind, 0)
         self._counts[kind] = index + 1
-        return Record(kind, index, self._bench.clock.now_s(), values, arrays or {})
+        return index
+
+    def _record(self, kind: str, values: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> Record:
+        return Record(kind, self._count(kind), self._bench.clock.now_s(), values, arrays or {})
+
+    def _weights_record(self) -> Record:
+        return self._record("weights", {"hidden": list(self.settings.hidden)}, self._named_weights())
 
     def _named_weights(self) -> dict[str, np.ndarray]:
         return name_weights(self._bench, self.weights)
 
-    def _optimiser_state(self) -> dict[str, np.ndarray]:
-        names = self._named_weights()
-        moments = {}
-        for name, weight in zip(names, self._weights, strict=True):
-            state = self._optimiser.state[weight]
-            moments |= {f"adam.{key}.{name}": value.numpy().copy() for key, value in state.items()}
-        return moments
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return dict(zip(self._named_weights(), self._weights, strict=True))
 
     def _summary(self) -> Summary:
         tally, accuracies = self.network.tally, self.progress.test_accuracies

@@ -3,7 +3,8 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,6 +122,22 @@ class BenchNetwork:
         self.transfer: list[Floats] = [np.ones(layer, np.float32) for layer in shape.layers]
         self.temperature_c, depth = depth_setting(bench, optical_depth)
         self.absorption = Absorption(bench.file.absorber_law, depth)
+
+    # ---- going on
+
+    def state(self) -> dict[str, Any]:
+        """Return what was spent, told and measured so far, for `restore`: plain values and arrays."""
+        phases = {"reference_rad": self.reference_rad, "phase_error_rad": self.phase_error_rad}
+        told = {"warnings": list(self.warnings), "warned": sorted(self._warned)}
+        measured = {"reference_electrons": dict(self._reference_electrons), "background": dict(self._background)}
+        return {"tally": asdict(self.tally), **phases, **told, **measured}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken, on a network of the same shape."""
+        self.tally = Tally(**state["tally"])
+        self.reference_rad, self.phase_error_rad = state["reference_rad"], state["phase_error_rad"]
+        self.warnings, self._warned = list(state["warnings"]), set(state["warned"])
+        self._reference_electrons, self._background = dict(state["reference_electrons"]), dict(state["background"])
 
     # ---- setting up
 

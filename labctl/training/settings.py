@@ -12,6 +12,7 @@ from labctl.records import Budget
 from labctl.training.datasets import load_dataset
 from labctl.training.measure import BACKGROUND_SHOTS, depth_setting, setup_exposures
 from labctl.training.network import NetworkShape, require_fit
+from labctl.training.sentinel import SAMPLES, sentinel_exposures
 from labctl.training.tasks import Samples, classification
 
 AGREEMENT_REPEATS = 3
@@ -55,6 +56,7 @@ class TrainSettings(ReadingSettings):
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="course of the learning rate")
     initial_sd: float = Field(default=0.1, gt=0, description="standard deviation of the initial weights")
     agreement_every: int = Field(default=50, ge=1, description="steps between gradient agreements")
+    checkpoint_every: int = Field(default=500, ge=1, description="steps between checkpoints; epochs end with one too")
     error_exposures: Literal[2, 4] = Field(default=2, description="4 also steps the reference: removes leaked pump")
     keep: Literal["summary", "sampled", "all"] = Field(default="summary", description="arrays that are stored")
 
@@ -86,6 +88,7 @@ def training_budget(bench: Bench, settings: TrainSettings) -> Budget:
     require_fit(bench.file, shape)
     steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
     checked = _agreement_batches(len(train), settings)
+    sentinels = _checkpoints(len(train), settings)
     forward = 2 * settings.quadratures * len(shape.layers)
     backward = settings.error_exposures * settings.quadratures
     backgrounds = len(_checked_steps(len(train), settings)) + settings.epochs + 1
@@ -93,11 +96,12 @@ def training_budget(bench: Bench, settings: TrainSettings) -> Budget:
         "setup": setup_exposures(len(shape.layers), min(settings.batch_size, len(train)), settings.error_exposures),
         "transfer": 2 * settings.quadratures * sum(columns for _, columns in shape.layers),
         "background": backgrounds * forward * BACKGROUND_SHOTS,
+        "sentinel": sentinels * sentinel_exposures(min(len(test), SAMPLES), forward + backward),
         "training": settings.epochs * len(train) * (forward + backward),
         "agreement": checked * (AGREEMENT_REPEATS * (forward + backward) + 2),
         "evaluation": settings.epochs * len(test) * forward,
     }
-    writes = len(shape.layers) * (steps + settings.epochs + 1)
+    writes = len(shape.layers) * (steps + settings.epochs + 1 + sentinels)
     return Budget(
         exposures=exposures,
         photons=photons(bench.file, exposures),
@@ -126,6 +130,13 @@ def _agreement_batches(samples: int, settings: TrainSettings) -> int:
     """Return how many samples all agreement batches hold together; only whole batches are checked."""
     whole = min(settings.batch_size, samples)
     return whole * len(_checked_steps(samples, settings))
+
+
+def _checkpoints(samples: int, settings: TrainSettings) -> int:
+    """Return how many checkpoints are made: after setting up, in the middle of epochs, and at their ends."""
+    per_epoch = math.ceil(samples / settings.batch_size)
+    steps = range(settings.checkpoint_every, settings.epochs * per_epoch, settings.checkpoint_every)
+    return 1 + sum(step % per_epoch != 0 for step in steps) + settings.epochs
 
 
 def _checked_steps(samples: int, settings: TrainSettings) -> list[int]:
