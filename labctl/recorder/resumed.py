@@ -35,8 +35,6 @@ class ResumedRecorder(Recorder):
     """
 
     def __init__(self, run: Path) -> None:
-        if not (run / "run.yaml").is_file():
-            raise ConfigError(f"{run}: no run.yaml; give the folder of a run (a run killed before it is run anew)")
         self.header = read_run(run)
         self._prepare(run, self.header["keep"])
         with self._promise():

@@ -1,6 +1,7 @@
 """The training loop that every training plan shares: epochs of steps, agreement, evaluation, records."""
 
 import math
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -81,6 +82,7 @@ class Training:
         self._optimiser = torch.optim.Adam(self._weights, lr=settings.learning_rate)
         self._counts: dict[str, int] = {}
         self._started_s = bench.clock.now_s()
+        self._samples = [zlib.crc32(samples.inputs.tobytes() + samples.labels.tobytes()) for samples in (train, test)]
         self._changed = False
         self._stop: RunStopped | None = None
 
@@ -268,6 +270,7 @@ class Training:
         return {
             **self._named_weights(),
             "adam": optimiser_state(self._optimiser, self._tensors()),
+            "samples": self._samples,
             "generator": self._rng.bit_generator.state,
             "counts": dict(self._counts),
             "seconds": [self._started_s, self._bench.clock.now_s()],
@@ -277,7 +280,13 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken, with the same settings and samples."""
+        """Go on where `state` was taken, with the same settings.
+
+        Raises:
+            RunAborted: The samples are others.
+        """
+        if state["samples"] != self._samples:
+            raise RunAborted("the samples are not those the run began with; check data_dir and LABCTL_DATA")
         for name, weight in self._tensors().items():
             weight.copy_(torch.from_numpy(state[name]))
         restore_optimiser(self._optimiser, self._tensors(), state["adam"])

@@ -127,17 +127,20 @@ class BenchNetwork:
 
     def state(self) -> dict[str, Any]:
         """Return what was spent, told and measured so far, for `restore`: plain values and arrays."""
-        phases = {"reference_rad": self.reference_rad, "phase_error_rad": self.phase_error_rad}
+        phases = {"reference": self.reference.state(), "phase_error_rad": self.phase_error_rad}
         told = {"warnings": list(self.warnings), "warned": sorted(self._warned)}
         measured = {"reference_electrons": dict(self._reference_electrons), "background": dict(self._background)}
+        measured["pilots"] = {camera: np.stack([pair.real, pair.imag]) for camera, pair in self._pilots.items()}
         return {"tally": asdict(self.tally), **phases, **told, **measured}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken, on a network of the same shape."""
         self.tally = Tally(**state["tally"])
-        self.reference_rad, self.phase_error_rad = state["reference_rad"], state["phase_error_rad"]
+        self.reference.restore(state["reference"])
+        self.phase_error_rad = state["phase_error_rad"]
         self.warnings, self._warned = list(state["warnings"]), set(state["warned"])
         self._reference_electrons, self._background = dict(state["reference_electrons"]), dict(state["background"])
+        self._pilots = {camera: parts[0] + 1j * parts[1] for camera, parts in state["pilots"].items()}
 
     # ---- setting up
 
