@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
@@ -27,6 +27,8 @@ class StepGradient:
         sums: Sums before each hidden layer as they were sent on, shape (n, hidden); empty for a model.
         read: Where each hidden mode was within full scale, shape (n, hidden); elsewhere its error counts as 0.
         loss: Half-square loss of the batch.
+        activations: Activations of each hidden layer as they were measured, shape (n, hidden); empty for a model.
+        errors: Errors of each hidden layer as they were measured behind its cell, shape (n, hidden); likewise.
     """
 
     layers: list[Floats]
@@ -34,6 +36,8 @@ class StepGradient:
     sums: list[Floats]
     read: list[NDArray[np.bool_]]
     loss: float
+    activations: list[Floats] = field(default_factory=list)
+    errors: list[Floats] = field(default_factory=list)
 
 
 def optical(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats) -> StepGradient:
@@ -70,7 +74,7 @@ def _measured(network: BenchNetwork, inputs: Floats, targets: Floats, *, correct
     gradients = [hidden.T @ inputs / count, errors.T @ activations / count]
     gradients = [layer * passed for layer, passed in zip(gradients, network.transfer, strict=True)]
     loss = float(0.5 * (errors**2).sum(axis=1).mean())
-    return StepGradient(gradients, outputs, [sent], [read], loss)
+    return StepGradient(gradients, outputs, [sent], [read], loss, [activations], [back.data])
 
 
 def in_silico(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats) -> StepGradient:

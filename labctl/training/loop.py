@@ -17,8 +17,9 @@ from labctl.plan import Steps, apply_changes
 from labctl.records import Changes, Record, Summary, join_tree, split_tree
 from labctl.training.gradient import METHODS, Floats, MethodName, StepGradient, agreement
 from labctl.training.measure import BenchNetwork
-from labctl.training.network import NetworkShape, accuracy, forward
+from labctl.training.network import NetworkShape
 from labctl.training.progress import Progress, optimiser_state, restore_optimiser
+from labctl.training.scoring import Counts, bench_confusion, confusion_accuracy, model_confusion
 from labctl.training.sentinel import measure_sentinel, require_same_table
 from labctl.training.settings import AGREEMENT_REPEATS, TrainSettings
 from labctl.training.tasks import Samples
@@ -26,8 +27,8 @@ from labctl.training.tasks import Samples
 PAST_LEAK = 0.05
 """Wrong-way pump over reference field above which error readings suffer visibly (reference-benches section 1)."""
 
-EVALUATION_BATCH = 100
-"""Samples between two looks at the reference phase while testing: 0.2 s of bench time."""
+SHOWN_SAMPLES = 4
+"""Samples of an agreement batch whose inputs, activations and errors are recorded."""
 
 Records = Generator[Record, Changes | None, None]
 
@@ -186,7 +187,9 @@ class Training:
                 f"error camera; raise the leak rejection by {more:.0f} dB or more, or take error_exposures=4"
             )
         layers = [{"epoch": epoch, **asdict(row)} for row in rows]
-        arrays = {"sums": first.sums[-1], "outputs": first.outputs}
+        arrays = {"inputs": inputs[:SHOWN_SAMPLES], "sums": first.sums[-1], "outputs": first.outputs}
+        arrays |= {f"activations_{k + 1}": one[:SHOWN_SAMPLES] for k, one in enumerate(first.activations)}
+        arrays |= {f"errors_{k + 1}": one[:SHOWN_SAMPLES] for k, one in enumerate(first.errors)}
         arrays |= {f"gradient_{k + 1}": layer for k, layer in enumerate(first.layers)}
         return self._record("agreement", {"epoch": epoch, "layers": layers, "wrong_way_pump": leak}, arrays)
 
@@ -221,22 +224,23 @@ class Training:
 
     def _end_epoch(self) -> Records:
         progress, epoch = self.progress, self.progress.epoch
-        test_accuracy = self._evaluate()
+        confusion = self._evaluate()
+        test_accuracy = confusion_accuracy(confusion)
         means = _epoch_means(epoch, progress.checked)
         progress.test_accuracies.append(test_accuracy)
         progress.agreements += means
         loss = float(np.mean(progress.losses))
-        values = {"epoch": epoch, "loss": loss, "test_accuracy": test_accuracy}
+        values = {"epoch": epoch, "loss": loss, "test_accuracy": test_accuracy, "confusion": confusion.tolist()}
         yield from self._tell(self._record("epoch", {**values, "gradient_agreement": means}))
         yield from self._warnings()
         progress.next_epoch()
 
-    def _evaluate(self) -> float:
+    def _evaluate(self) -> Counts:
         if not self.on_bench:
-            return model_accuracy(self.network, self.weights, self._test)
+            return model_confusion(self.network, self.weights, self._test)
         self.network.write_masks(self.weights)
         self.network.measure_background()
-        return bench_accuracy(self.network, self._test)
+        return bench_confusion(self.network, self._test)
 
     # ---- checkpoints
 
@@ -269,6 +273,7 @@ class Training:
         """Return all that `restore` needs, plain values and arrays; a simulated bench included."""
         return {
             **self._named_weights(),
+            **self._named_masks(),
             "adam": optimiser_state(self._optimiser, self._tensors()),
             "samples": self._samples,
             "generator": self._rng.bit_generator.state,
@@ -325,10 +330,18 @@ class Training:
         return Record(kind, self._count(kind), self._bench.clock.now_s(), values, arrays or {})
 
     def _weights_record(self) -> Record:
-        return self._record("weights", {"hidden": list(self.settings.hidden)}, self._named_weights())
+        return self._record(
+            "weights", {"hidden": list(self.settings.hidden)}, {**self._named_weights(), **self._named_masks()}
+        )
 
     def _named_weights(self) -> dict[str, np.ndarray]:
         return name_weights(self._bench, self.weights)
+
+    def _named_masks(self) -> dict[str, np.ndarray]:
+        """Return the block indices that the panels show for the weights, by panel."""
+        panels = [stage.multiply.device for stage in self._bench.file.stages]
+        patterns = self.network.patterns
+        return {f"mask.{panel}": patterns.mask_indices(k, self.weights[k]) for k, panel in enumerate(panels)}
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         return dict(zip(self._named_weights(), self._weights, strict=True))
@@ -378,6 +391,8 @@ def spent(network: BenchNetwork, bench_seconds: float) -> dict[str, Any]:
     return {
         "exposures": sum(tally.exposures.values()),
         "exposures_by_heading": dict(tally.exposures),
+        "photons_by_heading": dict(tally.photons_by_heading),
+        "seconds_by_heading": dict(tally.seconds_by_heading),
         "photons": tally.photons,
         "mask_writes": tally.mask_writes,
         "bench_seconds": bench_seconds,
@@ -388,24 +403,3 @@ def name_weights(bench: Bench, weights: list[Floats]) -> dict[str, np.ndarray]:
     """Return weights by the panel that shows them."""
     panels = [stage.multiply.device for stage in bench.file.stages]
     return {f"weights.{panel}": weight.copy() for panel, weight in zip(panels, weights, strict=True)}
-
-
-def bench_accuracy(network: BenchNetwork, samples: Samples, batch_size: int = EVALUATION_BATCH) -> float:
-    """Return the measured accuracy of what the panels show now."""
-    network.tally.heading = "evaluation"
-    right = 0
-    for part in samples.in_order(batch_size):
-        inputs, targets = samples.batch(part)
-        values = inputs
-        for layer, stage in enumerate(network.bench.file.stages):
-            values = network.read_forward(layer, values)[stage.end.camera].data
-        right += int((values.argmax(axis=1) == targets.argmax(axis=1)).sum())
-    return right / len(samples)
-
-
-def model_accuracy(network: BenchNetwork, weights: list[Floats], samples: Samples) -> float:
-    """Return the accuracy of `weights` in the calibrated model."""
-    inputs, _ = samples.batch(slice(None))
-    tensors = [torch.from_numpy(weight) for weight in weights]
-    _, activations = forward(tensors, torch.from_numpy(inputs), network.absorption)
-    return accuracy(activations[-1], torch.from_numpy(samples.labels))

@@ -62,15 +62,21 @@ DARK_PILOT = 0.01
 
 @dataclass
 class Tally:
-    """What has been spent: exposure instants by heading, photons on cameras, panel frames, clipped modes."""
+    """What has been spent: exposure instants, photons on cameras and bench time by heading; and what was counted."""
 
     exposures: dict[str, int] = field(default_factory=dict)
+    photons_by_heading: dict[str, float] = field(default_factory=dict)
+    seconds_by_heading: dict[str, float] = field(default_factory=dict)
     photons: float = 0.0
     mask_writes: int = 0
     clipped_modes: int = 0
     clipped_weights: int = 0
     relocks: int = 0
     heading: str = "setup"
+
+    def note(self, spent: dict[str, Any], amount: float) -> None:
+        """Add an amount to what was spent under the present heading."""
+        spent[self.heading] = spent.get(self.heading, 0) + amount
 
 
 @dataclass(frozen=True)
@@ -442,14 +448,17 @@ class BenchNetwork:
 
     def _take(self, stacks: Mapping[str, PatternStack], shots: Sequence[Shot]) -> dict[str, NDArray[np.uint32]]:
         """Return counts (n, modes) by camera and add the cost to the tally."""
+        tally, began_s = self.tally, self.bench.clock.now_s()
         taken = measure(self.bench, stacks, shots)
-        tally = self.tally
-        tally.exposures[tally.heading] = tally.exposures.get(tally.heading, 0) + taken.exposures
+        tally.note(tally.exposures, taken.exposures)
+        tally.note(tally.seconds_by_heading, self.bench.clock.now_s() - began_s)
         counts = {}
         for camera, frames in taken.frames.items():
             counts[camera] = sum_modes(frames.counts, self._modes(camera), self.bench.camera(camera).top_count)
             electrons = float(frames.counts.sum(dtype=np.float64)) * self._step(camera)
-            tally.photons += electrons / self._settings[camera].quantum_efficiency
+            photons = electrons / self._settings[camera].quantum_efficiency
+            tally.photons += photons
+            tally.note(tally.photons_by_heading, photons)
         return counts
 
 

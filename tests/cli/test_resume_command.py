@@ -82,9 +82,14 @@ def test_killed_again_and_again_it_ends_as_if_left_alone(
     assert len((run / "resumes.jsonl").read_text(encoding="utf-8").splitlines()) == 4
 
 
-def test_a_killed_process_is_resumed(labctl: Labctl, small_bench_file: Path, left_alone: Path):
+def test_a_killed_process_is_resumed(labctl: Labctl, small_bench_file: Path, left_alone: Path, tmp_path: Path):
     command = [sys.executable, "-m", "labctl.cli.main", "run", "train_in_situ", "--bench", str(small_bench_file)]
-    process = subprocess.Popen([*command, *TRAIN, "--out", "c"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, *TRAIN, "--out", str(tmp_path / "c")],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while process.poll() is None and not list(Path("c").glob("*/*/checkpoint.safetensors")):
         time.sleep(0.01)
     process.kill()
