@@ -106,7 +106,8 @@ def breakdown(spent: Mapping[str, Mapping[str, float]]) -> Figure:
     for axes, (quantity, amounts), colour in zip(panels, spent.items(), _COLOURS, strict=False):
         counts = [float(amounts.get(name, 0.0)) for name in names]
         bars, total = axes.barh(names, counts, color=colour, height=0.7), sum(counts) or 1.0
-        axes.bar_label(bars, [f"{_short(count)} ({count / total:.1%})" for count in counts], padding=4, fontsize=8)
+        labels = [f"{_short(amounts[name])} ({amounts[name] / total:.1%})" if name in amounts else "" for name in names]
+        axes.bar_label(bars, labels, padding=4, fontsize=8)
         axes.set_xlim(0, 1.6 * (max(counts) or 1))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -116,7 +117,9 @@ def breakdown(spent: Mapping[str, Mapping[str, float]]) -> Figure:
 
 
 def _short(count: float) -> str:
-    return f"{count:,.0f}" if count < 1e6 else f"{count:.2g}"
+    if count >= 1e6:
+        return f"{count:.2g}"
+    return f"{count:,.0f}" if count >= 100 or count == round(count) else f"{count:.1f}"
 
 
 def frames(shown: Sequence[tuple[str, NDArray[Any]]]) -> Figure:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from labctl.report.figures import blank, plain_axes
 
 Array = NDArray[Any]
+FEW = 16
+"""Values that are shown as one column instead of an image."""
 
 
 def samples(stored: Mapping[str, Array]) -> Figure:
@@ -21,8 +23,9 @@ def samples(stored: Mapping[str, Array]) -> Figure:
     """
     shown = len(stored["inputs"])
     places = [name for name in _places(stored) if stored[name].ndim == 2 and stored[name].size]
-    figure = blank(1.75 * len(places) + 1.2, 1.75 * shown + 0.6)
-    grid = figure.subplots(shown, len(places), squeeze=False)
+    widths = [0.6 if stored[name].shape[1] <= FEW else 1.0 for name in places]
+    figure = blank(2.0 * sum(widths) + 1.2, 1.9 * shown + 0.6)
+    grid = figure.subplots(shown, len(places), squeeze=False, width_ratios=widths)
     for column, name in enumerate(places):
         values = stored[name][:shown]
         signed = bool(values.min() < 0)
@@ -31,11 +34,11 @@ def samples(stored: Mapping[str, Array]) -> Figure:
         image = None
         for row, one in enumerate(values):
             axes = grid[row, column]
-            image = axes.imshow(as_image(one), interpolation="nearest", **look)
+            image = axes.imshow(as_image(one), interpolation="nearest", aspect="auto", **look)
             axes.set(xticks=[], yticks=[])
         grid[0, column].set_title(name.replace("_", " "), fontsize=10)
         if image is not None:
-            figure.colorbar(image, ax=list(grid[:, column]), location="bottom", shrink=0.9, pad=0.02)
+            figure.colorbar(image, ax=list(grid[:, column]), location="bottom", shrink=0.9, pad=0.02, format="%.2g")
     return figure
 
 
@@ -49,7 +52,7 @@ def _places(stored: Mapping[str, Array]) -> list[str]:
 def as_image(values: Array) -> Array:
     """Return a vector as an image that is as square as its length allows; few values stay one column."""
     count = len(values)
-    if count <= 16:
+    if count <= FEW:
         return values[:, None]
     rows = next(one for one in range(round(count**0.5), 0, -1) if count % one == 0)
     if rows * 6 < count // rows:  # a length without good factors: the last row is not full

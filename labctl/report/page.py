@@ -169,8 +169,11 @@ def _cost(read: Readings, absent: list[str]) -> Iterator[str]:
             "the last checkpoint."
         )
     headings = {"exposures_by_heading": "exposures", "photons_by_heading": "photons"}
-    headings |= {"seconds_by_heading": "bench time of exposures (s)"}
-    if shown := {about: read.spent[name] for name, about in headings.items() if read.spent.get(name)}:
+    shown = {about: read.spent[name] for name, about in headings.items() if read.spent.get(name)}
+    if seconds := read.spent.get("seconds_by_heading"):
+        rest_s = float(bench_s or 0) - sum(seconds.values())
+        shown["bench time (s)"] = {**seconds, "warming, panels, switching": max(rest_s, 0.0)}
+    if shown:
         yield _picture(figures.breakdown(shown), "exposures, photons and bench time by heading")
     else:
         absent.append("exposures, photons and time by heading: the run recorded none")
