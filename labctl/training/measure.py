@@ -136,6 +136,7 @@ class BenchNetwork:
         phases = {"reference": self.reference.state(), "phase_error_rad": self.phase_error_rad}
         told = {"warnings": list(self.warnings), "warned": sorted(self._warned)}
         measured = {"reference_electrons": dict(self._reference_electrons), "background": dict(self._background)}
+        measured["transfer"] = {f"layer_{k + 1}": layer for k, layer in enumerate(self.transfer)}
         measured["pilots"] = {camera: np.stack([pair.real, pair.imag]) for camera, pair in self._pilots.items()}
         return {"tally": asdict(self.tally), **phases, **told, **measured}
 
@@ -146,6 +147,7 @@ class BenchNetwork:
         self.phase_error_rad = state["phase_error_rad"]
         self.warnings, self._warned = list(state["warnings"]), set(state["warned"])
         self._reference_electrons, self._background = dict(state["reference_electrons"]), dict(state["background"])
+        self.transfer = [state["transfer"][f"layer_{k + 1}"] for k in range(len(self.shape.layers))]
         self._pilots = {camera: parts[0] + 1j * parts[1] for camera, parts in state["pilots"].items()}
 
     # ---- setting up
@@ -467,7 +469,7 @@ def setup_exposures(layers: int, batch: int = 0, error_exposures: int = 0) -> in
 
     Args:
         layers: Layers of the network.
-        batch: Samples of the first training batch; 0 where no errors are read.
+        batch: Samples whose errors are read first; 0 where none are read.
         error_exposures: Exposures of one error reading in one quadrature.
     """
     forward = 2 * 2 * layers * min(PILOT_SHOTS, BACKGROUND_SHOTS)

@@ -12,10 +12,10 @@ from labctl.training.measure import BenchNetwork
 
 Floats = NDArray[np.float32]
 
-SAMPLES = 8
-"""Samples of the sentinel."""
+SAMPLES = 16
+"""Samples of the sentinel; as many as its first reading calibrates the pilots of the error camera from."""
 
-REPEATS = 4
+REPEATS = 3
 """Times it is measured: its noise is their scatter."""
 
 POWER_TOLERANCE = 0.02

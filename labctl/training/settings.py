@@ -93,7 +93,7 @@ def training_budget(bench: Bench, settings: TrainSettings) -> Budget:
     backward = settings.error_exposures * settings.quadratures
     backgrounds = len(_checked_steps(len(train), settings)) + settings.epochs + 1
     exposures = {
-        "setup": setup_exposures(len(shape.layers), min(settings.batch_size, len(train)), settings.error_exposures),
+        "setup": setup_exposures(len(shape.layers), min(len(test), SAMPLES), settings.error_exposures),
         "transfer": 2 * settings.quadratures * sum(columns for _, columns in shape.layers),
         "background": backgrounds * forward * BACKGROUND_SHOTS,
         "sentinel": sentinels * sentinel_exposures(min(len(test), SAMPLES), forward + backward),
