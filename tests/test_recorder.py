@@ -21,9 +21,17 @@ from pydantic import BaseModel
 
 import labctl
 from labctl.errors import ConfigError, LabError
-from labctl.recorder import Keep, Recorder, read_checkpoint, read_records, read_run, read_weights
+from labctl.recorder import (
+    Keep,
+    Recorder,
+    ResumedRecorder,
+    read_checkpoint,
+    read_records,
+    read_run,
+    read_weights,
+)
 from labctl.recorder.software import commit_of
-from labctl.records import Record
+from labctl.records import Record, join_tree, split_tree
 
 
 class Colour(Enum):
@@ -454,3 +462,61 @@ def test_commit_is_read_from_the_checkout(tmp_path: Path, case: str) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert commit_of(tmp_path) == commit
+
+
+# ---- going on
+
+
+def test_what_came_after_the_checkpoint_is_forgotten(recorder: Recorder) -> None:
+    recorder(step(0, x=np.array([0.0])))
+    recorder(Record("change", 0, 0.0, {"rate": 0.5}))
+    recorder(Record("checkpoint", 4, 1.5, {"n": {"deep": 1}}, {"n/mask": np.arange(3)}))
+    for index in range(1, 4):
+        recorder(step(index, x=np.array([-1.0]), late=np.zeros(2)))
+    recorder.close()
+    with ResumedRecorder(recorder.folder) as again:
+        assert again.changes == [{"rate": 0.5}]
+        assert again.checkpoint is not None
+        assert (again.checkpoint.index, again.checkpoint.values) == (4, {"n": {"deep": 1}})
+        assert again.checkpoint.arrays["n/mask"].tolist() == [0, 1, 2]
+        again(step(1, x=np.array([1.0]), late=np.zeros(5)))
+        again.finish("completed")
+    assert [record["arrays"] for record in read_records(recorder.folder)] == [{"x": 0}, {}, {"x": 1, "late": 0}]
+    assert stored(recorder, "step/x")[:2].tolist() == [[0.0], [1.0]]
+    assert stored(recorder, "step/late").shape == (1, 5)
+
+
+def test_without_a_checkpoint_it_begins_anew(recorder: Recorder) -> None:
+    recorder(step(0, x=np.zeros(2)))
+    recorder.finish("failed", error="no light")
+    with ResumedRecorder(recorder.folder) as again:
+        assert again.checkpoint is None
+        assert list(read_records(recorder.folder)) == []
+        assert not (recorder.folder / "summary.json").exists()
+    (note,) = (recorder.folder / "resumes.jsonl").read_text(encoding="utf-8").splitlines()
+    assert (json.loads(note)["ended"], json.loads(note)["lines"]) == ("failed", 0)
+
+
+def test_two_cannot_record_the_same_run(recorder: Recorder) -> None:
+    with pytest.raises(ConfigError, match="another process still runs it"):
+        ResumedRecorder(recorder.folder)
+    recorder.finish("stopped")
+    ResumedRecorder(recorder.folder).close()
+
+
+def test_lines_that_were_lost_are_noticed(recorder: Recorder) -> None:
+    recorder(step(0))
+    recorder(Record("checkpoint", 0, 0.0, {}, {"x": np.zeros(2)}))
+    recorder.close()
+    (recorder.folder / "steps.jsonl").write_bytes(b"")
+    with pytest.raises(LabError, match="shorter than at the checkpoint"):
+        ResumedRecorder(recorder.folder)
+
+
+def test_tensors_are_found_again_in_the_tree_they_came_from() -> None:
+    tree = {"a": {"b": {"c": np.arange(3), "d": 1}, "e": {}}, "f.g": np.ones(2), "h": [1, 2]}
+    values, arrays = split_tree(tree)
+    assert values == {"a": {"b": {"d": 1}, "e": {}}, "h": [1, 2]}
+    assert arrays.keys() == {"a/b/c", "f.g"}
+    assert join_tree(values, arrays)["a"]["b"]["c"].tolist() == [0, 1, 2]
+    assert json.loads(json.dumps(values)) == values

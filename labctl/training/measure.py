@@ -135,9 +135,12 @@ class BenchNetwork:
         """Return what was spent, told and measured so far, for `restore`: plain values and arrays."""
         phases = {"reference": self.reference.state(), "phase_error_rad": self.phase_error_rad}
         told = {"warnings": list(self.warnings), "warned": sorted(self._warned)}
-        measured = {"reference_electrons": dict(self._reference_electrons), "background": dict(self._background)}
-        measured["transfer"] = {f"layer_{k + 1}": layer for k, layer in enumerate(self.transfer)}
-        measured["pilots"] = {camera: np.stack([pair.real, pair.imag]) for camera, pair in self._pilots.items()}
+        measured = {
+            "reference_electrons": dict(self._reference_electrons),
+            "background": dict(self._background),
+            "transfer": {f"layer_{k + 1}": layer for k, layer in enumerate(self.transfer)},
+            "pilots": {camera: np.stack([pair.real, pair.imag]) for camera, pair in self._pilots.items()},
+        }
         return {"tally": asdict(self.tally), **phases, **told, **measured}
 
     def restore(self, state: Mapping[str, Any]) -> None:

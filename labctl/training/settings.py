@@ -174,6 +174,9 @@ def _disk_bytes(shape: NetworkShape, steps: int, settings: TrainSettings) -> int
     weights = 4 * sum(rows * columns for rows, columns in shape.layers)
     sampled = 0 if settings.keep == "summary" else steps // settings.agreement_every + 1
     line = 400  # a committed record with its values
+    # weights with their masks, and a checkpoint (weights, two moments, masks, transfer) beside the one it replaces
     return (
-        4 * weights + steps * line + sampled * (weights + 4 * settings.batch_size * (sum(shape.hidden) + shape.outputs))
+        12 * weights
+        + steps * line
+        + sampled * (weights + 4 * settings.batch_size * (sum(shape.hidden) + shape.outputs))
     )
