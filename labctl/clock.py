@@ -62,3 +62,7 @@ class ManualClock:
         for check in self.on_wait:
             check()
         self._now += max(duration_s, 0.0)
+
+    def set(self, now_s: float) -> None:
+        """Set the simulated time in seconds: that of a simulation which is continued."""
+        self._now = now_s

@@ -64,7 +64,9 @@ def _with_unit(value: Any, unit: Unit | None) -> Any:
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
-PlanFunction: TypeAlias = Callable[[Any, SettingsT, np.random.Generator], Generator[Record, Changes | None, Summary]]
+Steps: TypeAlias = Generator[Record, Changes | None, Summary]
+PlanFunction: TypeAlias = Callable[..., Steps]
+"""`(bench, settings, rng)`, and `checkpoint` where the plan is resumable."""
 BudgetFunction: TypeAlias = Callable[[Any, SettingsT], Budget]
 
 
@@ -95,50 +97,67 @@ class Plan(Generic[SettingsT]):
         settings_type: Model of its settings.
         budget: Pure function `(bench, settings)` that says what a run will cost.
         free_devices: Devices an operator may move by hand while it runs.
+        resumable: Whether it yields checkpoints and can go on from one.
         doc: First line of the function's docstring.
     """
 
     name: str
-    function: PlanFunction[SettingsT]
+    function: PlanFunction
     settings_type: type[SettingsT]
     budget: BudgetFunction[SettingsT]
     free_devices: tuple[str, ...] = ()
+    resumable: bool = False
     doc: str = ""
 
     def __call__(
-        self, bench: Any, settings: SettingsT, rng: np.random.Generator
-    ) -> Generator[Record, Changes | None, Summary]:
+        self, bench: Any, settings: SettingsT, rng: np.random.Generator, checkpoint: Record | None = None
+    ) -> Steps:
         """Return the generator of records; nothing happens until it is iterated.
 
+        Args:
+            bench: Open bench.
+            settings: Its settings; on going on, with all changes that were made before the checkpoint.
+            rng: Source of all randomness; a checkpoint brings the generator's state with it.
+            checkpoint: Record of kind `checkpoint` to go on from; from the beginning without one.
+
         Raises:
-            ConfigError: The settings are those of another plan.
+            ConfigError: The settings are those of another plan, or it cannot go on from a checkpoint.
         """
         if not isinstance(settings, self.settings_type):
             given, wanted = type(settings).__name__, self.settings_type.__name__
             raise ConfigError(f"{self.name}: settings are a {given}; make a {wanted}, for example with parse_settings")
-        return self.function(bench, settings, rng)
+        if checkpoint is None:
+            return self.function(bench, settings, rng)
+        if not self.resumable:
+            raise ConfigError(f"{self.name}: this plan keeps no checkpoints and cannot be resumed; run it again")
+        return self.function(bench, settings, rng, checkpoint)
 
 
 def plan(
-    settings_type: type[SettingsT], *, budget: BudgetFunction[SettingsT], free_devices: Sequence[str] = ()
-) -> Callable[[PlanFunction[SettingsT]], Plan[SettingsT]]:
+    settings_type: type[SettingsT],
+    *,
+    budget: BudgetFunction[SettingsT],
+    free_devices: Sequence[str] = (),
+    resumable: bool = False,
+) -> Callable[[PlanFunction], Plan[SettingsT]]:
     """Return a decorator that makes a generator function `(bench, settings, rng)` a `Plan`.
 
     Args:
         settings_type: Model of the settings the function takes.
         budget: Pure function `(bench, settings) -> Budget`; it is the whole of a dry run.
         free_devices: Devices an operator may move by hand while the plan runs.
+        resumable: Whether the function takes a fourth argument, `checkpoint: Record | None`, and goes on from it.
 
     Raises:
         ConfigError: The decorated function is not a generator function (by the decorator).
     """
 
-    def decorate(function: PlanFunction[SettingsT]) -> Plan[SettingsT]:
+    def decorate(function: PlanFunction) -> Plan[SettingsT]:
         name = getattr(function, "__name__", type(function).__name__)
         if not inspect.isgeneratorfunction(function):
             raise ConfigError(f"{name}: a plan must be a generator function; yield a Record for each step")
         doc = (inspect.getdoc(function) or "").partition("\n")[0]
-        return Plan(name, function, settings_type, budget, tuple(free_devices), doc)
+        return Plan(name, function, settings_type, budget, tuple(free_devices), resumable, doc)
 
     return decorate
 

@@ -12,8 +12,8 @@ class Record:
     """One step of a plan as data, equal for equal seeds.
 
     Args:
-        kind: What it reports: `setup`, `step`, `agreement`, `epoch`, `warning`, `checkpoint`, `weights`, `frame` or
-            `change`.
+        kind: What it reports: `setup`, `step`, `agreement`, `epoch`, `warning`, `weights`, `frame` or `change`; a
+            `checkpoint` holds all that the plan needs to go on from there.
         index: Counts the records of this kind from 0.
         bench_time_s: Bench clock when it was made; never wall time.
         values: Plain numbers, strings, lists and dicts that JSON can hold.
@@ -25,6 +25,33 @@ class Record:
     bench_time_s: float
     values: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def split_tree(tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return nested mappings as a record holds them: without their arrays, and the arrays by path (`a/b/c`)."""
+    values: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for name, entry in tree.items():
+        if isinstance(entry, np.ndarray):
+            arrays[name] = entry
+        elif isinstance(entry, Mapping):
+            values[name], below = split_tree(entry)
+            arrays |= {f"{name}/{path}": array for path, array in below.items()}
+        else:
+            values[name] = entry
+    return values, arrays
+
+
+def join_tree(values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return what `split_tree` took apart."""
+    tree = {name: join_tree(entry, {}) if isinstance(entry, Mapping) else entry for name, entry in values.items()}
+    for path, array in arrays.items():
+        *parts, last = path.split("/")
+        place = tree
+        for part in parts:
+            place = place[part]
+        place[last] = array
+    return tree
 
 
 @dataclass(frozen=True)

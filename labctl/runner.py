@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -68,7 +69,8 @@ class Runner:
 
     The plan runs in the thread that calls `run`, or in one of its own after `start`; that thread alone touches the
     bench. All other methods may be called from any thread and from a signal handler. They take effect at the next
-    record boundary, the safe point; only `stop(now=True)` also ends a wait of the bench clock.
+    record boundary, the safe point; only `stop(now=True)` also ends a wait of the bench clock. A stop that is neither
+    for now nor in a pause is thrown into the plan, which may yield some more, for example a checkpoint.
 
         idle -> running <-> paused
         running, paused -> completed | stopped | interrupted | failed
@@ -79,6 +81,8 @@ class Runner:
         settings: Settings of the plan, for example from `parse_settings`.
         rng: Source of all randomness of the plan.
         listeners: Called in order with every record. Each gets the record even when one before it failed.
+        checkpoint: Record the plan goes on from; from its beginning without one.
+        changed: `change` records there were before the checkpoint.
     """
 
     def __init__(
@@ -88,17 +92,20 @@ class Runner:
         settings: Settings,
         rng: np.random.Generator,
         listeners: Sequence[Listener] = (),
+        checkpoint: Record | None = None,
+        changed: int = 0,
     ) -> None:
         self.plan = plan
         self.bench = bench
         self._initial = self._settings = settings
         self._rng = rng
         self._listeners = tuple(listeners)
+        self._checkpoint = checkpoint
         self._wake = threading.Condition()  # its lock is re-entrant, so a signal handler may call in
         self._status: Status = "idle"
         self._stop = self._stop_now = self._pause = False
         self._changes: dict[str, Any] = {}
-        self._changed = 0
+        self._changed = changed
         self._generator: Generator[Record, Changes | None, Summary] | None = None
         self._thread: threading.Thread | None = None
         self._outcome: Outcome | None = None
@@ -229,7 +236,7 @@ class Runner:
             return self._outcome
 
     def _iterate(self) -> Summary:
-        self._generator = generator = self.plan(self.bench, self._initial, self._rng)
+        self._generator = generator = self.plan(self.bench, self._initial, self._rng, self._checkpoint)
         self._obey()
         changes = None
         while True:
@@ -238,8 +245,18 @@ class Runner:
             except StopIteration as end:
                 return end.value
             self._publish(record)
+            if self._stop and not (self._pause or self._stop_now):  # a pause stays dark to its end
+                self._hear_out(generator)
             self._obey()
             changes = self._take_changes()
+
+    def _hear_out(self, generator: Generator[Record, Changes | None, Summary]) -> None:
+        """Tell the plan that it is stopped, and publish what it still has to say, such as a checkpoint."""
+        with suppress(StopIteration, RunStopped):
+            record = generator.throw(RunStopped())
+            while True:
+                self._publish(record)
+                record = next(generator)
 
     def _close(self) -> None:
         if self._generator is not None:

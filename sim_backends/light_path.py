@@ -22,7 +22,8 @@ from labctl.optics.sensor import electrons_per_unit, homodyne_electrons, read_ou
 from sim_backends.disturbance import Disturbance, ShotNoise
 from sim_backends.matrix import MatrixLight, cut_blocks
 from sim_backends.noise import load_noise_set
-from sim_backends.states import BeamState, MirrorState, SensorState, TableState
+from sim_backends.snapshot import restore, snapshot
+from sim_backends.states import BeamState, CellState, MirrorState, SensorState, TableState
 from sim_backends.truth import draw_truth
 from sim_backends.wave import WaveLight
 
@@ -74,6 +75,9 @@ class LightPath:
         self.temperatures_c: dict[str, Callable[[], float]] = state.temperatures_c
         self.positions_m: dict[str, dict[str, float]] = state.positions_m
         self.sensors: dict[str, SensorState] = {}
+        self.cells: dict[str, CellState] = {}
+        self.on_panels: dict[str, Pattern] = {}
+        self.on_mirrors: dict[str, Pattern] = {}
         self._mirrors = state.mirrors
         light = FIDELITIES[simulation["fidelity"]]
         self._light = light(layout, self.stages, settings, self.truth, self.disturbance, state)
@@ -84,10 +88,19 @@ class LightPath:
         for name in self._sources:
             self.darken_mirrors(name)
 
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs to continue this simulation; no sequence may be playing."""
+        return snapshot(self)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue a simulation of the same bench, truth and seed where `state` was taken."""
+        restore(self, state)
+
     # ---- what twins write
 
     def show_panel(self, name: str, pattern: Pattern) -> None:
         """Show `pattern` on a phase panel; one outside the light path is ignored."""
+        self.on_panels[name] = pattern
         self._light.show_panel(name, pattern)
 
     def load_mirrors(self, name: str, sequence: int, patterns: PatternStack) -> None:
@@ -98,6 +111,7 @@ class LightPath:
     def show_mirrors(self, name: str, pattern: Pattern) -> None:
         """Show one pattern on a DMD until something else is played."""
         if name in self._sources:
+            self.on_mirrors[name] = pattern
             stack = PatternStack(pattern.indices[None], pattern.codebook, pattern.origin)
             self._mirrors[name] = MirrorState(*self._mode_indices(name, stack))
 
@@ -107,11 +121,13 @@ class LightPath:
 
     def arm_mirrors(self, name: str, sequence: int, order: NDArray[np.integer]) -> None:
         """Make a DMD step through `order` at the triggers to come."""
+        self.on_mirrors.pop(name, None)
         if name in self._sources:
             self._mirrors[name] = MirrorState(*self._sequences[name, sequence], order)
 
     def darken_mirrors(self, name: str) -> None:
         """Turn all mirrors of a DMD off."""
+        self.on_mirrors.pop(name, None)
         source = self._sources.get(name)
         if source is not None:
             if name not in self._dark:

@@ -40,6 +40,15 @@ class SensorState:
     frames: Frames | None = None
 
 
+@dataclass
+class CellState:
+    """A reservoir on its way: from `start_c` since `since_s` towards `target_c`."""
+
+    start_c: float
+    target_c: float
+    since_s: float
+
+
 @dataclass(frozen=True)
 class TableState:
     """What the devices that shape the light do now, by name: beams, DMDs, cells' thermometers, stages' axes in m."""

@@ -31,7 +31,7 @@ from labctl.devices import (
     VapourCell,
 )
 from sim_backends.light_path import LightPath
-from sim_backends.states import BeamState, SensorState
+from sim_backends.states import BeamState, CellState, SensorState
 
 
 class TwinSLM(SLM):
@@ -199,8 +199,8 @@ class TwinCell(VapourCell):
 
     def __init__(self, name: str, clock: Clock, settings: CellSettings, light_path: LightPath) -> None:
         super().__init__(name, clock, settings)
-        self._start_c = self._target_c = settings.min_temperature_c
-        self._since_s = clock.now_s()
+        self._cell = CellState(settings.min_temperature_c, settings.min_temperature_c, clock.now_s())
+        light_path.cells[name] = self._cell
         light_path.temperatures_c[name] = self._do_temperature_c
 
     def _do_open(self) -> None: ...
@@ -208,16 +208,17 @@ class TwinCell(VapourCell):
     def _do_close(self) -> None: ...
 
     def _do_state(self) -> dict[str, Any]:
-        return {"temperature_c": self._do_temperature_c(), "target_c": self._target_c}
+        return {"temperature_c": self._do_temperature_c(), "target_c": self._cell.target_c}
 
     def _do_temperature_c(self) -> float:
-        travelled = self.settings.ramp_k_per_s * (self.clock.now_s() - self._since_s)
-        gap = self._target_c - self._start_c
-        return self._target_c if abs(gap) <= travelled else self._start_c + np.sign(gap) * travelled
+        cell = self._cell
+        travelled = self.settings.ramp_k_per_s * (self.clock.now_s() - cell.since_s)
+        gap = cell.target_c - cell.start_c
+        return cell.target_c if abs(gap) <= travelled else cell.start_c + np.sign(gap) * travelled
 
     def _do_set_temperature(self, temperature_c: float) -> None:
-        self._start_c = float(self._do_temperature_c())
-        self._target_c, self._since_s = temperature_c, self.clock.now_s()
+        self._cell.start_c = float(self._do_temperature_c())
+        self._cell.target_c, self._cell.since_s = temperature_c, self.clock.now_s()
 
 
 class TwinStage(Stage):

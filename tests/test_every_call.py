@@ -141,7 +141,7 @@ class Attempt:
             assert kinds == WHOLE
 
 
-WHOLE = ["setup", "agreement", "step", "epoch", "checkpoint", "weights"]
+WHOLE = ["setup", "agreement", "step", "epoch", "weights"]
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,17 @@ from pydantic import BaseModel
 
 import labctl
 from labctl.errors import ConfigError, LabError
-from labctl.recorder import Keep, Recorder, _commit, read_checkpoint, read_records, read_run, read_weights
-from labctl.records import Record
+from labctl.recorder import (
+    Keep,
+    Recorder,
+    ResumedRecorder,
+    read_checkpoint,
+    read_records,
+    read_run,
+    read_weights,
+)
+from labctl.recorder.software import commit_of
+from labctl.records import Record, join_tree, split_tree
 
 
 class Colour(Enum):
@@ -225,7 +234,7 @@ def test_keep_says_which_arrays_are_stored(tmp_path: Path, keep: Keep, kinds: se
         recorder(Record(kind, 0, 0.0, {}, {"x": array}))
     recorder.finish("completed")
     lines = {record["kind"]: record["arrays"] for record in read_records(recorder.folder)}
-    assert lines == {kind: {"x": 0} if kind in kinds else {} for kind in lines}
+    assert lines == {kind: {"x": 0} if kind in kinds else {} for kind in ("step", "frame", "weights")}
     assert (recorder.folder / "arrays.zarr").exists() == bool(kinds)
     assert all((stored(recorder, f"{kind}/x") == [array]).all() for kind in kinds)
     assert (read_weights(recorder.folder)["x"] == array).all()
@@ -336,24 +345,29 @@ def test_a_root_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         Recorder(tmp_path / "runs", "train", {})
 
 
-def test_checkpoint_pair_holds_everything_and_counts_the_lines_before_it(recorder: Recorder) -> None:
+def test_a_checkpoint_holds_everything_and_counts_what_is_committed_before_it(recorder: Recorder) -> None:
     state = {"generator": {"state": 2**127}, "best": math.inf}
     arrays = {"mask": np.arange(6, dtype=np.complex64).reshape(2, 3).T, "moment": np.array(0.5)}
-    recorder(step(0))
+    recorder(step(0, x=np.zeros(2)))
+    recorder(Record("change", 0, 0.0, {"learning_rate": 0.1}))
     for index in range(2):
         recorder(Record("checkpoint", index, 1.5, state, arrays))
     about, found = read_checkpoint(recorder.folder)
-    assert about == {"kind": "checkpoint", "index": 1, "bench_time_s": 1.5, "values": state, "records_before": 2}
+    committed = {"lines": 2, "bytes": (recorder.folder / "steps.jsonl").stat().st_size, "changes": 1}
+    assert about == {
+        **{"kind": "checkpoint", "index": 1, "bench_time_s": 1.5, "values": state},
+        **{**committed, "rows": {"step/x": 1}},
+    }
     assert all((found[name] == array).all() and found[name].shape == array.shape for name, array in arrays.items())
+    assert [record["kind"] for record in read_records(recorder.folder)] == ["step", "change"]
     recorder.finish("completed")
 
 
-def test_a_torn_checkpoint_is_noticed(recorder: Recorder) -> None:
+def test_a_damaged_checkpoint_is_noticed(recorder: Recorder) -> None:
     recorder(Record("checkpoint", 0, 0.0, {}, {"x": np.zeros(2)}))
-    old = (recorder.folder / "checkpoint.json").read_bytes()
-    recorder(Record("checkpoint", 1, 0.0, {}, {"x": np.ones(2)}))
-    (recorder.folder / "checkpoint.json").write_bytes(old)
-    with pytest.raises(LabError, match="do not belong together"):
+    path = recorder.folder / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    with pytest.raises(LabError, match="damaged: its checksum"):
         read_checkpoint(recorder.folder)
     recorder.finish("completed")
 
@@ -447,4 +461,62 @@ def test_commit_is_read_from_the_checkout(tmp_path: Path, case: str) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
-    assert _commit(tmp_path) == commit
+    assert commit_of(tmp_path) == commit
+
+
+# ---- going on
+
+
+def test_what_came_after_the_checkpoint_is_forgotten(recorder: Recorder) -> None:
+    recorder(step(0, x=np.array([0.0])))
+    recorder(Record("change", 0, 0.0, {"rate": 0.5}))
+    recorder(Record("checkpoint", 4, 1.5, {"n": {"deep": 1}}, {"n/mask": np.arange(3)}))
+    for index in range(1, 4):
+        recorder(step(index, x=np.array([-1.0]), late=np.zeros(2)))
+    recorder.close()
+    with ResumedRecorder(recorder.folder) as again:
+        assert again.changes == [{"rate": 0.5}]
+        assert again.checkpoint is not None
+        assert (again.checkpoint.index, again.checkpoint.values) == (4, {"n": {"deep": 1}})
+        assert again.checkpoint.arrays["n/mask"].tolist() == [0, 1, 2]
+        again(step(1, x=np.array([1.0]), late=np.zeros(5)))
+        again.finish("completed")
+    assert [record["arrays"] for record in read_records(recorder.folder)] == [{"x": 0}, {}, {"x": 1, "late": 0}]
+    assert stored(recorder, "step/x")[:2].tolist() == [[0.0], [1.0]]
+    assert stored(recorder, "step/late").shape == (1, 5)
+
+
+def test_without_a_checkpoint_it_begins_anew(recorder: Recorder) -> None:
+    recorder(step(0, x=np.zeros(2)))
+    recorder.finish("failed", error="no light")
+    with ResumedRecorder(recorder.folder) as again:
+        assert again.checkpoint is None
+        assert list(read_records(recorder.folder)) == []
+        assert not (recorder.folder / "summary.json").exists()
+    (note,) = (recorder.folder / "resumes.jsonl").read_text(encoding="utf-8").splitlines()
+    assert (json.loads(note)["ended"], json.loads(note)["lines"]) == ("failed", 0)
+
+
+def test_two_cannot_record_the_same_run(recorder: Recorder) -> None:
+    with pytest.raises(ConfigError, match="another process still runs it"):
+        ResumedRecorder(recorder.folder)
+    recorder.finish("stopped")
+    ResumedRecorder(recorder.folder).close()
+
+
+def test_lines_that_were_lost_are_noticed(recorder: Recorder) -> None:
+    recorder(step(0))
+    recorder(Record("checkpoint", 0, 0.0, {}, {"x": np.zeros(2)}))
+    recorder.close()
+    (recorder.folder / "steps.jsonl").write_bytes(b"")
+    with pytest.raises(LabError, match="shorter than at the checkpoint"):
+        ResumedRecorder(recorder.folder)
+
+
+def test_tensors_are_found_again_in_the_tree_they_came_from() -> None:
+    tree = {"a": {"b": {"c": np.arange(3), "d": 1}, "e": {}}, "f.g": np.ones(2), "h": [1, 2]}
+    values, arrays = split_tree(tree)
+    assert values == {"a": {"b": {"d": 1}, "e": {}}, "h": [1, 2]}
+    assert arrays.keys() == {"a/b/c", "f.g"}
+    assert join_tree(values, arrays)["a"]["b"]["c"].tolist() == [0, 1, 2]
+    assert json.loads(json.dumps(values)) == values

@@ -2,6 +2,6 @@
 
 from labctl.bench.bench import Bench
 from labctl.bench.power import PowerRow, power_table, require_able
-from labctl.bench.schema import BenchFile, load_bench
+from labctl.bench.schema import BenchFile, load_bench, parse_bench
 
-__all__ = ["Bench", "BenchFile", "PowerRow", "load_bench", "power_table", "require_able"]
+__all__ = ["Bench", "BenchFile", "PowerRow", "load_bench", "parse_bench", "power_table", "require_able"]

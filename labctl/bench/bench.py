@@ -1,7 +1,7 @@
 """The bench as an open thing: its devices, its clock, and the way every use of it ends dark."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -50,6 +50,7 @@ class Bench:
         self.devices: dict[str, Device] = {}
         self.dark_after_s: float | None = None
         self._lit_before_pause: list[str] = []
+        self._light: Any = None
 
     # ---- devices
 
@@ -100,6 +101,23 @@ class Bench:
     def state(self) -> dict[str, dict[str, Any]]:
         """Return what every device reports now, by name."""
         return {name: device.state() for name, device in self.devices.items()}
+
+    def simulation_state(self) -> dict[str, Any]:
+        """Return what `restore_simulation` needs, plain values and arrays; empty unless everything is simulated."""
+        if not isinstance(self.clock, ManualClock) or self.simulated != frozenset(self.file.devices):
+            return {}
+        return {"clock_s": self.clock.now_s(), "light_path": self._light.state()}
+
+    def restore_simulation(self, state: Mapping[str, Any]) -> None:
+        """Continue a simulation where `state` was taken, on an open bench of the same file, truth and seed.
+
+        Raises:
+            ConfigError: The bench is not simulated as a whole.
+        """
+        if not isinstance(self.clock, ManualClock) or self._light is None:
+            raise ConfigError(f"bench {self.file.name}: only a simulation can be restored; open all of it simulated")
+        self.clock.set(state["clock_s"])
+        self._light.restore(state["light_path"])
 
     # ---- open and close
 
@@ -186,7 +204,7 @@ class Bench:
                 beams.callback(beam.off)
 
     def _build(self) -> Iterator[tuple[str, Device]]:
-        light_path = self._light_path() if self.simulated else None
+        light_path = self._light = self._light_path() if self.simulated else None
         for name, entry in self.file.devices.items():
             path = entry.twin if name in self.simulated else entry.driver
             if path is None and name in self.simulated:

@@ -17,7 +17,7 @@ from labctl.devices import (
     SLMSettings,
     StageSettings,
 )
-from labctl.documents import StrictModel, read_bench_document
+from labctl.documents import Document, StrictModel, read_bench_document
 from labctl.errors import ConfigError
 from labctl.optics.elements import Encode
 from labctl.optics.layout import Layout
@@ -177,7 +177,15 @@ def load_bench(bench: str | Path, overrides: Mapping[str, Any] | None = None) ->
     Raises:
         ConfigError: With file, line, key and what is allowed; or the light list names a device that is not there.
     """
-    document = read_bench_document(bench, overrides)
+    return parse_bench(read_bench_document(bench, overrides))
+
+
+def parse_bench(document: Document) -> BenchFile:
+    """Return the bench that a document describes.
+
+    Raises:
+        ConfigError: As `load_bench`.
+    """
     file = document.validate(BenchFile)
     for role, name in _roles(file):
         wanted = _ROLE_KINDS[role]

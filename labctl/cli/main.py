@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import reduce
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,14 +19,16 @@ from labctl.cli.answer import Answer
 from labctl.cli.options import LabCommand, LabGroup, parse_assignments, simulated_names
 from labctl.cli.progress import progress_on
 from labctl.cli.signals import Interruptions
-from labctl.documents import read_bench_document, shipped_benches
-from labctl.plan import Plan, Settings, find_plans, load_plan, parse_settings
-from labctl.recorder import Recorder
-from labctl.records import Budget
+from labctl.documents import Document, read_bench_document, shipped_benches
+from labctl.plan import Plan, Settings, apply_changes, find_plans, load_plan, parse_settings
+from labctl.recorder import Recorder, ResumedRecorder, read_summary
+from labctl.records import Budget, Changes, Record
 from labctl.runner import Runner
 
 if TYPE_CHECKING:  # loads torch; the commands that need it import it themselves
     from labctl.bench import Bench
+
+logger = logging.getLogger(__name__)
 
 # ---- options
 
@@ -131,7 +135,6 @@ class _Order:
     settings: Settings
     bench: "Bench"
     budget: Budget
-    out: Path
 
     def names(self) -> dict[str, Any]:
         bench = self.bench
@@ -144,6 +147,13 @@ class _Order:
         resolved = {"settings": self.settings.model_dump(), "bench_file": bench.file.model_dump()}
         names = [name for name in bench.file.devices if name in bench.simulated]
         return {**self.names(), "simulated": names, **resolved, "device_states": bench.state()}
+
+    def recorder(self, out: Path, plan: str, document: Document) -> Recorder:
+        """Return the recorder of a new run; with what the user asked for it can be made again."""
+        file, _, function = plan.rpartition(":")
+        asked = f"{Path(file).resolve()}:{function}" if file.endswith(".py") else plan
+        header = {**self.header(), "plan_source": asked, "bench_document": document.data}
+        return Recorder(out, self.plan.name, header, dict(self.settings).get("keep", "summary"))
 
 
 @app.command(cls=LabCommand)
@@ -163,32 +173,39 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run a plan on a bench."""
-    from labctl.bench import Bench, load_bench, require_able
+    from labctl.bench import Bench, parse_bench, require_able
 
     given, overrides = parse_assignments(assignments or ())
-    names, chosen, file = simulated_names(simulate), load_plan(plan), load_bench(bench, overrides)
+    document = read_bench_document(bench, overrides)
+    names, chosen, file = simulated_names(simulate), load_plan(plan), parse_bench(document)
     settings = parse_settings(chosen, given)
     require_able(file)
     table = Bench(file, names, seed=seed, truth_seed=truth_seed)
-    order = _Order(chosen, settings, table, chosen.budget(table, settings), out)
+    order = _Order(chosen, settings, table, chosen.budget(table, settings))
     ctx.obj.values |= order.names()
     if not dry_run:
-        _carry_out(order, ctx.obj)
+        _carry_out(order, ctx.obj, lambda: order.recorder(out, plan, document))
         return
     ctx.obj.values["budget"] = {**asdict(order.budget), "total_exposures": order.budget.total_exposures}
     if not as_json:
         show.console().print(show.budget_rows(chosen.name, order.budget))
 
 
-def _carry_out(order: _Order, answer: Answer) -> None:
+def _carry_out(
+    order: _Order,
+    answer: Answer,
+    open_recorder: Callable[[], Recorder],
+    checkpoint: Record | None = None,
+    changed: int = 0,
+) -> None:
+    """Run a plan and answer for it; the recorder is opened on the open bench."""
     began_s, signals, console = time.monotonic(), Interruptions(), show.console(stderr=answer.as_json)
-    with signals.handled(), order.bench as bench:
-        keep = dict(order.settings).get("keep", "summary")
-        recorder = Recorder(order.out, order.plan.name, order.header(), keep)
+    with signals.handled(), order.bench as bench, open_recorder() as recorder:
         answer.values["run"] = str(recorder.folder)
         rng = np.random.default_rng(bench.seed)
         with progress_on(console, order.budget.steps) as progress:
-            runner = Runner(order.plan, bench, order.settings, rng, [recorder, progress])
+            listeners = [recorder, progress]
+            runner = Runner(order.plan, bench, order.settings, rng, listeners, checkpoint, changed)
             signals.runner = runner
             outcome = runner.run()
         answer.end(outcome.status, outcome.error)
@@ -201,6 +218,32 @@ def _carry_out(order: _Order, answer: Answer) -> None:
     if message := outcome.summary.get("message"):
         console.print(message, soft_wrap=True)
     console.print(f"{outcome.status} after {show.duration(wall_s)}; run: {recorder.folder}", soft_wrap=True)
+
+
+@app.command(cls=LabCommand)
+def resume(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)],
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Continue a run that was stopped, killed or has failed, from its last checkpoint."""
+    from labctl.bench import Bench
+    from labctl.cli.resumption import read_asked
+
+    ctx.obj.values["run"] = str(run)
+    if read_summary(run).get("status") == "completed":
+        show.console(stderr=as_json).print(f"{run} has completed: there is nothing to resume", soft_wrap=True)
+        return
+    asked = read_asked(run)
+    with ResumedRecorder(run) as recorder:
+        for change in recorder.other_software:
+            logger.warning("%s: %s since it began; it may not go on exactly as it would have", run, change)
+        settings = reduce(apply_changes, map(Changes, recorder.changes), asked.settings)
+        table = Bench(asked.bench, asked.simulated, seed=asked.seed, truth_seed=asked.truth_seed)
+        order = _Order(asked.plan, settings, table, asked.plan.budget(table, settings))
+        ctx.obj.values |= order.names()
+        _carry_out(order, ctx.obj, lambda: recorder, recorder.checkpoint, len(recorder.changes))
 
 
 # ---- report

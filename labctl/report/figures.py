@@ -35,7 +35,7 @@ def png(figure: Figure) -> bytes:
 
 def training(read: Readings) -> Figure:
     """Return loss, accuracy and gradient agreement over steps, side by side; agreement only where it was measured."""
-    figure = _figure(13 if read.agreements else 8.8, 4.0)
+    figure = blank(13 if read.agreements else 8.8, 4.0)
     panels = figure.subplots(1, 3 if read.agreements else 2)
     _loss(panels[0], read)
     _accuracy(panels[1], read)
@@ -48,7 +48,7 @@ def training(read: Readings) -> Figure:
 
 def agreement(layers: Mapping[int, Series]) -> Figure:
     """Return the agreement of every layer in a panel of its own, against both gradients, with the noise floor."""
-    figure = _figure(max(4.6 * len(layers), 6), 3.9)
+    figure = blank(max(4.6 * len(layers), 6), 3.9)
     panels = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
     for axes, (layer, series) in zip(panels, sorted(layers.items()), strict=True):
         step = series.column("step")
@@ -65,13 +65,13 @@ def reference(steps: Series) -> Figure:
     """Return the reference phase, and the error of its lock where it is known, over bench time."""
     shown = [name for name in ("reference_rad", "phase_error_rad") if steps.has(name)]
     titles = {"reference_rad": "reference phase (rad)", "phase_error_rad": "phase error (mrad)"}
-    figure = _figure(8.8, 2.4 * len(shown))
+    figure = blank(8.8, 2.4 * len(shown))
     minutes = steps.column("bench_s") / 60
     for axes, name in zip(figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0], shown, strict=True):
         scale = 1e3 if name == "phase_error_rad" else 1
         axes.plot(minutes, scale * steps.column(name), color=_COLOURS[0], lw=0.8)
         axes.set_ylabel(titles[name])
-        _plain(axes)
+        plain_axes(axes)
         axes.set_xlabel("bench time (min)" if name == shown[-1] else "")
     return figure
 
@@ -83,7 +83,7 @@ def mask(panel: str, weights: NDArray[Any]) -> Figure:
     if weights.shape[1] == DIGIT**2:
         return _digits(panel, weights, look)
     rows, columns = weights.shape
-    figure = _figure(8.8, min(max(8 * rows / columns + 1.2, 2.2), 7))
+    figure = blank(8.8, min(max(8 * rows / columns + 1.2, 2.2), 7))
     axes = figure.subplots()
     image = axes.imshow(weights, aspect="auto", **look)
     axes.set(title=f"{panel}: {rows} outputs from {columns} inputs", xlabel="input", ylabel="output")
@@ -92,27 +92,41 @@ def mask(panel: str, weights: NDArray[Any]) -> Figure:
     return figure
 
 
-def exposures(by_heading: Mapping[str, float]) -> Figure:
-    """Return the exposures of every heading as bars."""
-    names = sorted(by_heading, key=lambda name: by_heading[name])
-    counts = [by_heading[name] for name in names]
-    figure = _figure(7.4, 0.42 * len(names) + 1.0)
-    axes = figure.subplots()
-    bars = axes.barh(names, counts, color=_COLOURS[0], height=0.7)
-    share = max(sum(counts), 1)
-    axes.bar_label(bars, [f"{count:,.0f} ({count / share:.1%})" for count in counts], padding=4)
-    axes.set_xlim(0, 1.35 * max(*counts, 1))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel("exposures")
-    _plain(axes)
+def breakdown(spent: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Return what was spent under every heading as bars, one panel for each quantity.
+
+    Args:
+        spent: Amount by heading, by name of the quantity (`exposures`, `photons`, `bench time (s)`).
+    """
+    headings = {heading: None for amounts in spent.values() for heading in amounts}
+    first = next(iter(spent.values()))
+    names = sorted(headings, key=lambda heading: first.get(heading, 0.0))
+    figure = blank(max(3.6 * len(spent) + 1.2, 5), 0.42 * len(names) + 1.0)
+    panels = figure.subplots(1, len(spent), sharey=True, squeeze=False)[0]
+    for axes, (quantity, amounts), colour in zip(panels, spent.items(), _COLOURS, strict=False):
+        counts = [float(amounts.get(name, 0.0)) for name in names]
+        bars, total = axes.barh(names, counts, color=colour, height=0.7), sum(counts) or 1.0
+        labels = [f"{_short(amounts[name])} ({amounts[name] / total:.1%})" if name in amounts else "" for name in names]
+        axes.bar_label(bars, labels, padding=4, fontsize=8)
+        axes.set_xlim(0, 1.6 * (max(counts) or 1))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel(quantity)
+        plain_axes(axes)
     return figure
+
+
+def _short(count: float) -> str:
+    if count >= 1e6:
+        return f"{count:.2g}"
+    return f"{count:,.0f}" if count >= 100 or count == round(count) else f"{count:.1f}"
 
 
 def frames(shown: Sequence[tuple[str, NDArray[Any]]]) -> Figure:
     """Return stored frames in counts: images, or curves where a frame is a single line."""
     columns = min(len(shown), 3)
     rows = -(-len(shown) // columns)
-    figure = _figure(min(4.4 * columns + 1, 12), 3.4 * rows)
+    figure = blank(min(4.4 * columns + 1, 12), 3.4 * rows)
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in places[len(shown) :]:
         axes.set_axis_off()
@@ -184,7 +198,7 @@ def _digits(panel: str, weights: NDArray[Any], look: dict[str, Any]) -> Figure:
     chosen = np.unique(np.linspace(0, len(weights) - 1, MOST_NEURONS).round().astype(int))
     columns = min(len(chosen), 8)
     rows = -(-len(chosen) // columns)
-    figure = _figure(8.8, 1.12 * rows + 0.5)
+    figure = blank(8.8, 1.12 * rows + 0.5)
     places = figure.subplots(rows, columns, squeeze=False)
     image = None
     for axes in places.ravel():
@@ -205,7 +219,7 @@ def _frame(figure: Figure, axes: Axes, frame: NDArray[Any]) -> None:
     if frame.ndim < 2 or 1 in frame.shape:
         axes.plot(frame.ravel(), color=_COLOURS[0], lw=0.8)
         axes.set(xlabel="pixel or mode", ylabel="counts")
-        _plain(axes)
+        plain_axes(axes)
         return
     image = axes.imshow(frame, cmap="inferno", interpolation="nearest" if frame.size < 10_000 else None)
     axes.set(xlabel="column", ylabel="row")
@@ -215,7 +229,8 @@ def _frame(figure: Figure, axes: Axes, frame: NDArray[Any]) -> None:
 # ---- looks
 
 
-def _figure(width_in: float, height_in: float) -> Figure:
+def blank(width_in: float, height_in: float) -> Figure:
+    """Return an empty figure of a size in inches, its panels laid out without overlap."""
     figure = Figure((width_in, height_in), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -224,11 +239,12 @@ def _figure(width_in: float, height_in: float) -> Figure:
 def _finish(axes: Axes, xlabel: str) -> None:
     """Label the x axis and put the legend below the panel, where it hides no data."""
     axes.set_xlabel(xlabel)
-    _plain(axes)
+    plain_axes(axes)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8, frameon=False)
 
 
-def _plain(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
+    """Take the frame's upper and right lines away and lay a faint grid below the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
     axes.set_axisbelow(True)

@@ -6,11 +6,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
 from labctl.errors import LabError
-from labctl.report import figures
+from labctl.report import figures, images
 from labctl.report.readings import Readings, read_readings
 
 NAME = "report.html"
@@ -50,7 +51,8 @@ def write_report(run: Path) -> Path:
 def make_page(read: Readings) -> str:
     """Return the page as HTML."""
     absent: list[str] = []
-    parts = [*_head(read), *_training(read, absent), *_masks(read, absent), *_frames(read, absent)]
+    parts = [*_head(read), *_training(read, absent), *_confusion(read, absent), *_samples(read, absent)]
+    parts += [*_masks(read, absent), *_frames(read, absent)]
     parts += [*_cost(read, absent), *_messages(read), *_records(read), *_about(read)]
     if absent:
         parts += ["<h2>Left out</h2>", _items(absent)]
@@ -112,6 +114,30 @@ def _masks(read: Readings, absent: list[str]) -> Iterator[str]:
     yield _note(f"Weights at {read.weights_source}.")
     for panel, weights in read.weights.items():
         yield _picture(figures.mask(panel, weights), f"weights of {panel}")
+    for panel, indices in read.masks.items():
+        yield _picture(images.sent_mask(panel, indices), f"mask of {panel} as sent")
+
+
+def _confusion(read: Readings, absent: list[str]) -> Iterator[str]:
+    counts = np.array(read.kinds["epoch"].values.get("confusion") or () if "epoch" in read.kinds else ())
+    if counts.ndim != 2:
+        absent.append("confusion of classes: no epoch was completed")
+        return
+    yield "<h2>Confusion of classes</h2>"
+    yield _picture(images.confusion(counts), "confusion matrix of the last epoch")
+    yield _note(f"{int(counts.sum()):,} test samples after the last completed epoch.")
+
+
+def _samples(read: Readings, absent: list[str]) -> Iterator[str]:
+    if "inputs" not in read.samples:
+        absent.append("activations and errors: they were not stored (keep: sampled or all stores them)")
+        return
+    yield "<h2>Activations and errors</h2>"
+    yield _picture(images.samples(read.samples), "inputs, sums, activations, outputs and errors of a few samples")
+    yield _note(
+        "The first samples of the last gradient agreement. Hidden values are laid out as images row by row; sums and "
+        "errors as they were measured, errors per sample as they leave the cell backwards."
+    )
 
 
 def _frames(read: Readings, absent: list[str]) -> Iterator[str]:
@@ -125,25 +151,32 @@ def _frames(read: Readings, absent: list[str]) -> Iterator[str]:
 
 def _cost(read: Readings, absent: list[str]) -> Iterator[str]:
     summary = read.summary
-    counts = {str(name): float(count) for name, count in (summary.get("exposures_by_heading") or {}).items()}
     yield "<h2>Cost</h2>"
     exposures = summary.get("exposures", read.steps.last.get("exposures"))
     bench_s = summary.get("bench_seconds", max((kind.last_s for kind in read.kinds.values()), default=None))
-    photons = summary.get("photons")
+    photons = read.spent.get("photons")
     rows = [
         ("exposures", _whole(exposures)),
         ("photons detected", UNKNOWN if photons is None else f"{float(photons):.3g}"),
-        ("mask writes", _whole(summary.get("mask_writes"))),
+        ("mask writes", _whole(read.spent.get("mask_writes"))),
         ("bench time", _span(bench_s)),
         ("wall time", _span(read.wall_s)),
     ]
     yield _table(rows)
     if not summary:
-        yield _note("The plan returned no summary; exposures and bench time are those of the last record.")
-    if counts:
-        yield _picture(figures.exposures(counts), "exposures by heading")
+        yield _note(
+            "The plan returned no summary; exposures and bench time are those of the last record, the rest is that of "
+            "the last checkpoint."
+        )
+    headings = {"exposures_by_heading": "exposures", "photons_by_heading": "photons"}
+    shown = {about: read.spent[name] for name, about in headings.items() if read.spent.get(name)}
+    if seconds := read.spent.get("seconds_by_heading"):
+        rest_s = float(bench_s or 0) - sum(seconds.values())
+        shown["bench time (s)"] = {**seconds, "warming, panels, switching": max(rest_s, 0.0)}
+    if shown:
+        yield _picture(figures.breakdown(shown), "exposures, photons and bench time by heading")
     else:
-        absent.append("exposures by heading: the plan returned none")
+        absent.append("exposures, photons and time by heading: the run recorded none")
 
 
 def _messages(read: Readings) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """What a report needs of a run, read in one pass; memory does not grow with the run."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.errors import LabError
-from labctl.recorder import read_checkpoint, read_records, read_run, read_weights
+from labctl.recorder import read_checkpoint, read_records, read_run, read_summary, read_weights
 
 MOST_POINTS = 2_000
 """Most points that are kept of one series."""
@@ -88,6 +87,11 @@ class Readings:
         folder: Folder of the run.
         header: Contents of `run.yaml`.
         ended: Contents of `summary.json`; empty when the run has not ended properly.
+        spent: Totals and amounts by heading: those of the summary, else of the last checkpoint.
+        weights: Weights by panel.
+        masks: Block indices as sent, by panel.
+        samples: Arrays of the last `agreement` record, by name.
+        frames: Title and counts of a few stored frames.
     """
 
     folder: Path
@@ -101,7 +105,10 @@ class Readings:
     unshown_messages: int = 0
     weights: dict[str, NDArray[Any]] = field(default_factory=dict)
     weights_source: str | None = None
+    masks: dict[str, NDArray[Any]] = field(default_factory=dict)
+    samples: dict[str, NDArray[Any]] = field(default_factory=dict)
     frames: list[tuple[str, NDArray[Any]]] = field(default_factory=list)
+    spent: dict[str, Any] = field(default_factory=dict)
     wall_times: tuple[float, float] | None = None
 
     @property
@@ -123,29 +130,23 @@ def read_readings(run: Path) -> Readings:
     Raises:
         LabError: It is no run folder, or its records are damaged.
     """
-    read = Readings(run, read_run(run), _ended(run / "summary.json"))
-    rows: dict[str, int] = {}
+    read = Readings(run, read_run(run), read_summary(run))
+    rows: dict[str, dict[str, int]] = {"frame": {}, "agreement": {}}
     for record in read_records(run):
         _take(read, record)
-        if record["kind"] == "frame":
-            rows |= record["arrays"]
-    read.weights, read.weights_source = _weights(run)
-    read.frames = list(_frames(run, rows))
+        if record["kind"] in rows:
+            rows[record["kind"]] |= record["arrays"]
+    arrays, read.weights_source = _last_arrays(run)
+    read.weights, read.masks = (_named(arrays, prefix) for prefix in ("weights.", "mask."))
+    read.spent = read.summary or _saved_tally(run)
+    read.frames = list(_frames(run, rows["frame"]))
+    read.samples = {name: _row(run, f"agreement/{name}", row) for name, row in rows["agreement"].items()}
     return read
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """Return those values that are numbers."""
     return {name: float(one) for name, one in values.items() if isinstance(one, int | float)}
-
-
-def _ended(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise LabError(f"{path}: cannot be read: {error}; restore the file from a copy") from error
 
 
 def _take(read: Readings, record: dict[str, Any]) -> None:
@@ -175,27 +176,47 @@ def _take_message(read: Readings, kind: str, now_s: float, values: Mapping[str, 
     read.messages.append((kind, now_s, str(text)))
 
 
-def _weights(run: Path) -> tuple[dict[str, NDArray[Any]], str | None]:
-    """Return the final weights by panel, else those of the last checkpoint, and which of the two it was."""
+def _last_arrays(run: Path) -> tuple[dict[str, NDArray[Any]], str | None]:
+    """Return the arrays of the final weights, else of the last checkpoint, and which of the two it was."""
     for source, name in (("the end", "weights"), ("the last checkpoint", "checkpoint")):
         with suppress(LabError):
             found = read_weights(run) if name == "weights" else read_checkpoint(run)[1]
-            panels = {key.removeprefix("weights."): found[key] for key in sorted(found) if key.startswith("weights.")}
-            if panels := {panel: array for panel, array in panels.items() if array.ndim == 2 and array.size}:
-                return panels, source
+            if _named(found, "weights."):
+                return found, source
     return {}, None
+
+
+def _saved_tally(run: Path) -> dict[str, Any]:
+    """Return what had been spent at the last checkpoint, under the names a summary has."""
+    with suppress(LabError, KeyError):
+        tally = read_checkpoint(run)[0]["values"]["network"]["tally"]
+        return {**tally, "exposures_by_heading": tally["exposures"]}
+    return {}
+
+
+def _named(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the images among `arrays` whose names begin with `prefix`, by the rest of their names."""
+    images = {name: array for name, array in sorted(arrays.items()) if array.ndim == 2 and array.size}
+    return {name.removeprefix(prefix): array for name, array in images.items() if name.startswith(prefix)}
 
 
 def _frames(run: Path, rows: Mapping[str, int]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield title and array of a few stored frames, evenly chosen; `rows` is the last committed row of each."""
-    if not rows:
-        return
+    for name, last in sorted(rows.items()):
+        for row in np.unique(np.linspace(0, last, MOST_FRAMES).round().astype(int)):
+            yield f"{name}, frame {row + 1} of {last + 1}", _row(run, f"frame/{name}", int(row))
+
+
+def _row(run: Path, path: str, row: int) -> NDArray[Any]:
+    """Return one stored row.
+
+    Raises:
+        LabError: It cannot be read.
+    """
     import zarr  # only here: many runs store no arrays, and it is slow to import
 
-    for name, last in sorted(rows.items()):
-        try:
-            stored: Any = zarr.open_array(run / "arrays.zarr" / "frame" / name, mode="r")
-            for row in np.unique(np.linspace(0, last, MOST_FRAMES).round().astype(int)):
-                yield f"{name}, frame {row + 1} of {last + 1}", np.asarray(stored[int(row)])
-        except (OSError, KeyError, IndexError, ValueError) as error:
-            raise LabError(f"{run}: frame/{name} cannot be read: {error}; restore arrays.zarr from a copy") from error
+    try:
+        stored: Any = zarr.open_array(run / "arrays.zarr" / path, mode="r")
+        return np.asarray(stored[row])
+    except (OSError, KeyError, IndexError, ValueError) as error:
+        raise LabError(f"{run}: {path} cannot be read: {error}; restore arrays.zarr from a copy") from error

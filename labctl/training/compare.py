@@ -11,8 +11,9 @@ from labctl.bench import Bench
 from labctl.plan import plan
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.training.gradient import MethodName, cost_of
-from labctl.training.loop import Training, bench_accuracy, one_thread, spent
+from labctl.training.loop import Training, one_thread, spent
 from labctl.training.measure import BACKGROUND_SHOTS, setup_exposures
+from labctl.training.scoring import bench_confusion, confusion_accuracy
 from labctl.training.settings import (
     TrainSettings,
     bench_seconds,
@@ -146,7 +147,7 @@ def _deployed(training: Training, test: Any) -> dict[str, Any]:
         network.prepare()
         network.write_masks(training.weights)
         network.measure_background()
-        return {"test_accuracy": bench_accuracy(network, test)}
+        return {"test_accuracy": confusion_accuracy(bench_confusion(network, test))}
 
 
 def _row(summary: Mapping[str, Any]) -> dict[str, Any]:

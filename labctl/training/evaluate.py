@@ -11,9 +11,10 @@ from labctl.errors import ConfigError
 from labctl.plan import plan
 from labctl.recorder import read_run, read_weights
 from labctl.records import Budget, Changes, Record, Summary
-from labctl.training.loop import bench_accuracy, model_accuracy, one_thread, spent
+from labctl.training.loop import one_thread, spent
 from labctl.training.measure import BACKGROUND_SHOTS, BenchNetwork, setup_exposures
 from labctl.training.network import NetworkShape
+from labctl.training.scoring import bench_confusion, confusion_accuracy, model_confusion
 from labctl.training.settings import ReadingSettings, bench_seconds, load_samples, photons
 
 
@@ -53,15 +54,18 @@ def evaluate(
     shape = NetworkShape(weights[0].shape[1], tuple(len(weight) for weight in weights[:-1]), len(weights[-1]))
     started_s = bench.clock.now_s()
     network = BenchNetwork(bench, shape, _depth(settings), quadratures=settings.quadratures)
-    ideal = model_accuracy(network, weights, test)
+    ideal = confusion_accuracy(model_confusion(network, weights, test))
     with one_thread():
         network.prepare()
         network.write_masks(weights)
         network.measure_background()
         message = f"weights of {settings.run} on bench {bench.file.name}"
         yield Record("setup", 0, bench.clock.now_s(), {"message": message})
-        measured = bench_accuracy(network, test)
-        yield Record("epoch", 0, bench.clock.now_s(), {"epoch": 0, "test_accuracy": measured})
+        confusion = bench_confusion(network, test)
+        measured = confusion_accuracy(confusion)
+        yield Record(
+            "epoch", 0, bench.clock.now_s(), {"epoch": 0, "test_accuracy": measured, "confusion": confusion.tolist()}
+        )
     return {
         "data": source,
         "test_accuracy": measured,

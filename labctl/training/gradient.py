@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
@@ -28,6 +28,8 @@ class StepGradient:
         sums: Sums before each hidden layer as they were sent on, shape (n, hidden); empty for a model.
         read: Where each hidden mode was within full scale, shape (n, hidden); elsewhere its error counts as 0.
         loss: Half-square loss of the batch.
+        activations: Activations of each hidden layer as they were measured, shape (n, hidden); empty for a model.
+        errors: Errors of each hidden layer as they were measured behind its cell, shape (n, hidden); likewise.
     """
 
     layers: list[Floats]
@@ -35,6 +37,8 @@ class StepGradient:
     sums: list[Floats]
     read: list[NDArray[np.bool_]]
     loss: float
+    activations: list[Floats] = field(default_factory=list)
+    errors: list[Floats] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ def _measured(network: BenchNetwork, inputs: Floats, targets: Floats, *, correct
     count = np.float32(len(inputs))
     gradients: list[Floats] = [error.T @ passed.activations[-1] / count]
     read: list[NDArray[np.bool_]] = []
+    seen: list[Floats] = []
     for layer in range(len(passed.sums), 0, -1):
         sums = passed.sums[layer - 1]
         back = network.read_backward(layer, sums, error)
@@ -102,8 +107,9 @@ def _measured(network: BenchNetwork, inputs: Floats, targets: Floats, *, correct
         error: Floats = back.data * inside * factor
         gradients.insert(0, error.T @ passed.activations[layer - 1] / count)
         read.insert(0, inside)
+        seen.insert(0, back.data)
     gradients = [layer * share for layer, share in zip(gradients, network.transfer, strict=True)]
-    return StepGradient(gradients, passed.outputs, passed.sums, read, half_square(errors))
+    return StepGradient(gradients, passed.outputs, passed.sums, read, half_square(errors), passed.activations[1:], seen)
 
 
 def physics_aware(network: BenchNetwork, weights: Sequence[Floats], inputs: Floats, targets: Floats) -> StepGradient:
@@ -124,7 +130,9 @@ def physics_aware(network: BenchNetwork, weights: Sequence[Floats], inputs: Floa
         [torch.from_numpy(one) for one in passed.read],
     )
     gradients = [layer.numpy() * share for layer, share in zip(layers, network.transfer, strict=True)]
-    return StepGradient(gradients, passed.outputs, passed.sums, passed.read, half_square(errors))
+    return StepGradient(
+        gradients, passed.outputs, passed.sums, passed.read, half_square(errors), passed.activations[1:]
+    )
 
 
 def passed_weights(network: BenchNetwork, weights: Sequence[Floats]) -> list[torch.Tensor]:

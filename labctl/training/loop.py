@@ -1,29 +1,34 @@
 """The training loop that every training plan shares: epochs of steps, agreement, evaluation, records."""
 
 import math
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from labctl.bench import Bench
-from labctl.errors import RunAborted
-from labctl.plan import apply_changes
-from labctl.records import Changes, Record, Summary
+from labctl.errors import RunAborted, RunStopped
+from labctl.plan import Steps, apply_changes
+from labctl.records import Changes, Record, Summary, join_tree, split_tree
 from labctl.training.gradient import Floats, MethodName, StepGradient, agreement, cost_of, gradient_method
 from labctl.training.measure import BenchNetwork
-from labctl.training.network import NetworkShape, accuracy, forward
+from labctl.training.network import NetworkShape
+from labctl.training.progress import Progress, optimiser_state, restore_optimiser
+from labctl.training.scoring import Counts, bench_confusion, confusion_accuracy, model_confusion
+from labctl.training.sentinel import measure_sentinel, require_same_table
 from labctl.training.settings import AGREEMENT_REPEATS, TrainSettings, initial_sds, total_epochs, total_steps
 from labctl.training.tasks import Samples
 
 PAST_LEAK = 0.05
 """Wrong-way pump over reference field above which error readings suffer visibly (reference-benches section 1)."""
 
-EVALUATION_BATCH = 100
-"""Samples between two looks at the reference phase while testing: 0.2 s of bench time."""
+SHOWN_SAMPLES = 4
+"""Samples of an agreement batch whose inputs, activations and errors are recorded."""
 
 Records = Generator[Record, Changes | None, None]
 
@@ -41,14 +46,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@dataclass
-class Progress:
-    """What a training has reached; the summary is made from it."""
-
-    test_accuracies: list[float] = field(default_factory=list)
-    agreements: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Training:
@@ -82,7 +79,8 @@ class Training:
         self.progress = Progress()
         self._bench, self._train, self._test, self._rng = bench, train, test, rng
         # a child, so that every method sees the same weights and data order
-        self._gradient = gradient_method(method, settings.directions, settings.difference, rng.spawn(1)[0])
+        self._directions_rng = rng.spawn(1)[0]
+        self._gradient = gradient_method(method, settings.directions, settings.difference, self._directions_rng)
         self._cost = cost_of(
             method, len(shape.layers), settings.error_exposures, settings.quadratures, settings.directions
         )
@@ -93,24 +91,31 @@ class Training:
         self._optimiser = torch.optim.Adam(self._weights, lr=settings.learning_rate)
         self._counts: dict[str, int] = {}
         self._started_s = bench.clock.now_s()
+        self._samples = [zlib.crc32(samples.inputs.tobytes() + samples.labels.tobytes()) for samples in (train, test)]
+        self._changed = False
+        self._stop: RunStopped | None = None
 
     @property
     def weights(self) -> list[Floats]:
         """Weights of every layer as floats; the panels show the nearest levels."""
         return [weight.numpy() for weight in self._weights]
 
-    def run(self) -> Generator[Record, Changes | None, Summary]:
-        """Train for all epochs and return the summary."""
+    def run(self, checkpoint: Record | None = None) -> Steps:
+        """Train for all epochs, or for those left after `checkpoint`, and return the summary."""
         with one_thread():
-            if self.on_bench:
-                self.network.prepare()
-                self.network.measure_transfer()
-            setup = {"message": self._opening(), "temperatures_c": dict(self.network.temperatures_c)}
-            yield from self._tell(self._record("setup", setup))
-            for epoch in range(1, total_epochs(len(self._train), self.settings) + 1):
-                yield from self._epoch(epoch)
-            yield self._record("weights", {"hidden": list(self.settings.hidden)}, self._named_weights())
+            yield from self._go_on(checkpoint) if checkpoint else self._set_up()
+            while self.progress.epoch <= total_epochs(len(self._train), self.settings):
+                yield from self._epoch()
+            yield self._weights_record()
             return self._summary()
+
+    def _set_up(self) -> Records:
+        if self.on_bench:
+            self.network.prepare()
+            self.network.measure_transfer()
+        setup = {"message": self._opening(), "temperatures_c": dict(self.network.temperatures_c)}
+        yield from self._tell(self._record("setup", setup))
+        yield from self._safe_point(save=True)
 
     def _opening(self) -> str:
         absorption, where = self.network.absorption, "on the bench" if self.on_bench else "in the calibrated model"
@@ -122,29 +127,39 @@ class Training:
 
     # ---- one epoch
 
-    def _epoch(self, epoch: int) -> Records:
-        losses: list[float] = []
-        agreements: list[dict[str, Any]] = []
-        for chosen in self._train.shuffled(self.settings.batch_size, self._rng):
-            inputs, targets = self._train.batch(chosen)
-            step = self._counts.get("step", 0)
-            if step == self._steps:
-                break
-            self._set_learning_rate(step)
-            whole = len(chosen) == min(self.settings.batch_size, len(self._train))
-            checked = self.on_bench and whole and step % self.settings.agreement_every == 0
-            gradient = self._step(inputs, targets, fresh_background=checked)
-            losses.append(gradient.loss)
-            if not math.isfinite(gradient.loss):
-                raise RunAborted(f"step {step}: the loss is {gradient.loss}; lower learning_rate or initial_sd")
-            if checked:
-                record = self._agreement(epoch, inputs, targets, gradient)
-                agreements += record.values["layers"]
-                yield from self._tell(record)
-            yield from self._warnings()
-            self._update(gradient)
-            yield from self._tell(self._step_record(epoch, gradient, targets))
-        yield from self._end_epoch(epoch, losses, agreements)
+    def _epoch(self) -> Records:
+        progress = self.progress
+        if not len(progress.order):
+            progress.order = self._rng.permutation(len(self._train))
+        parts = list(self._train.in_order(self.settings.batch_size))
+        while progress.batches < len(parts) and self._counts.get("step", 0) < self._steps:
+            yield from self._train_on(progress.order[parts[progress.batches]])
+            progress.batches += 1
+            step = self._counts["step"]
+            due = step % self.settings.checkpoint_every == 0
+            yield from self._safe_point(save=due and step < self._steps and progress.batches < len(parts))
+        yield from self._end_epoch()
+        yield from self._safe_point(save=True)
+
+    def _train_on(self, chosen: NDArray[np.int64]) -> Records:
+        """Make one step with the chosen samples."""
+        progress = self.progress
+        inputs, targets = self._train.batch(chosen)
+        step = self._counts.get("step", 0)
+        self._set_learning_rate(step)
+        whole = len(chosen) == min(self.settings.batch_size, len(self._train))
+        checked = self.on_bench and whole and step % self.settings.agreement_every == 0
+        gradient = self._step(inputs, targets, fresh_background=checked)
+        progress.losses.append(gradient.loss)
+        if not math.isfinite(gradient.loss):
+            raise RunAborted(f"step {step}: the loss is {gradient.loss}; lower learning_rate or initial_sd")
+        if checked:
+            record = self._agreement(progress.epoch, inputs, targets, gradient)
+            progress.checked += record.values["layers"]
+            yield from self._tell(record)
+        yield from self._warnings()
+        self._update(gradient)
+        yield from self._tell(self._step_record(progress.epoch, gradient, targets))
 
     def _step(self, inputs: Floats, targets: Floats, *, fresh_background: bool) -> StepGradient:
         """Show the weights and take the batch's gradient."""
@@ -182,7 +197,9 @@ class Training:
                 f"error camera; raise the leak rejection by {more:.0f} dB or more, or take error_exposures=4"
             )
         layers = [{"epoch": epoch, **asdict(row)} for row in rows]
-        arrays = {"sums": first.sums[-1], "outputs": first.outputs}
+        arrays = {"inputs": inputs[:SHOWN_SAMPLES], "sums": first.sums[-1], "outputs": first.outputs}
+        arrays |= {f"activations_{k + 1}": one[:SHOWN_SAMPLES] for k, one in enumerate(first.activations)}
+        arrays |= {f"errors_{k + 1}": one[:SHOWN_SAMPLES] for k, one in enumerate(first.errors)}
         arrays |= {f"gradient_{k + 1}": layer for k, layer in enumerate(first.layers)}
         return self._record("agreement", {"epoch": epoch, "layers": layers, "wrong_way_pump": leak}, arrays)
 
@@ -205,48 +222,142 @@ class Training:
             yield from self._tell(self._record("warning", {"message": self.network.warnings.pop(0)}))
 
     def _tell(self, record: Record) -> Records:
-        """Yield a record and apply the changes that come back for it."""
-        changes = yield record
+        """Yield a record and apply the changes that come back for it; a stop waits for the next safe point."""
+        try:
+            changes = yield record
+        except RunStopped as stop:
+            self._stop = stop
+            return
         if changes is not None:
             self.settings = apply_changes(self.settings, changes)
+            self._changed = True
 
-    def _end_epoch(self, epoch: int, losses: list[float], agreements: list[dict[str, Any]]) -> Records:
-        test_accuracy = self._evaluate()
-        self.progress.test_accuracies.append(test_accuracy)
-        self.progress.agreements += _epoch_means(epoch, agreements)
-        loss = float(np.mean(losses))
-        values = {"epoch": epoch, "loss": loss, "test_accuracy": test_accuracy}
+    def _end_epoch(self) -> Records:
+        progress, epoch = self.progress, self.progress.epoch
+        confusion = self._evaluate()
+        test_accuracy = confusion_accuracy(confusion)
+        means = _epoch_means(epoch, progress.checked)
+        progress.test_accuracies.append(test_accuracy)
+        progress.agreements += means
+        loss = float(np.mean(progress.losses))
+        values = {"epoch": epoch, "loss": loss, "test_accuracy": test_accuracy, "confusion": confusion.tolist()}
         if self.on_bench:
             values["exposures"] = sum(self.network.tally.exposures.values())
-        yield from self._tell(self._record("epoch", {**values, "gradient_agreement": _epoch_means(epoch, agreements)}))
+        yield from self._tell(self._record("epoch", {**values, "gradient_agreement": means}))
         yield from self._warnings()
-        arrays = {**self._named_weights(), **self._optimiser_state()}
-        yield from self._tell(self._record("checkpoint", {"epoch": epoch}, arrays))
+        progress.next_epoch()
 
-    def _evaluate(self) -> float:
+    def _evaluate(self) -> Counts:
         if not self.on_bench:
-            return model_accuracy(self.network, self.weights, self._test)
+            return model_confusion(self.network, self.weights, self._test)
         self.network.write_masks(self.weights)
         self.network.measure_background()
-        return bench_accuracy(self.network, self._test)
+        return bench_confusion(self.network, self._test)
+
+    # ---- checkpoints
+
+    def _safe_point(self, *, save: bool) -> Records:
+        """Save where the training is, if asked or after a change; end it here if it was stopped.
+
+        Raises:
+            RunStopped: The operator asked for it; checkpoint and weights were yielded.
+        """
+        if save or self._changed:
+            self._changed = False
+            sentinel = self._sentinel()
+            index = self._count("checkpoint")
+            yield from self._tell(self._checkpoint(index, self.state(), sentinel))
+        if self._stop:
+            state = self.state()  # before the sentinel: a resumed run goes on as if it had never been stopped
+            yield self._checkpoint(self._count("checkpoint"), state, self._sentinel())
+            yield self._weights_record()
+            raise self._stop
+
+    def _sentinel(self) -> dict[str, Any]:
+        inputs, errors = self._test.batch(slice(None))
+        return measure_sentinel(self.network, self.weights, inputs, errors) if self.on_bench else {}
+
+    def _checkpoint(self, index: int, state: dict[str, Any], sentinel: dict[str, Any]) -> Record:
+        values, arrays = split_tree({**state, "sentinel": sentinel})
+        return Record("checkpoint", index, self._bench.clock.now_s(), values, arrays)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that `restore` needs, plain values and arrays; a simulated bench included."""
+        return {
+            **self._named_weights(),
+            **self._named_masks(),
+            "adam": optimiser_state(self._optimiser, self._tensors()),
+            "samples": self._samples,
+            "generators": [rng.bit_generator.state for rng in (self._rng, self._directions_rng)],
+            "counts": dict(self._counts),
+            "seconds": [self._started_s, self._bench.clock.now_s()],
+            "progress": asdict(self.progress),
+            "network": self.network.state(),
+            "bench": self._bench.simulation_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken, with the same settings.
+
+        Raises:
+            RunAborted: The samples are others.
+        """
+        if state["samples"] != self._samples:
+            raise RunAborted("the samples are not those the run began with; check data_dir and LABCTL_DATA")
+        for name, weight in self._tensors().items():
+            weight.copy_(torch.from_numpy(state[name]))
+        restore_optimiser(self._optimiser, self._tensors(), state["adam"])
+        for rng, at in zip((self._rng, self._directions_rng), state["generators"], strict=True):
+            rng.bit_generator.state = at
+        self._counts = dict(state["counts"])
+        self.progress = Progress(**state["progress"])
+        self.network.restore(state["network"])
+        self._started_s, then_s = state["seconds"]
+        if state["bench"]:
+            self._bench.restore_simulation(state["bench"])
+        else:
+            self._started_s += self._bench.clock.now_s() - then_s
+
+    def _go_on(self, checkpoint: Record) -> Records:
+        """Restore a checkpoint; a table is looked at before anything goes on there.
+
+        Raises:
+            RunAborted: The table is not what it was.
+        """
+        state = join_tree(checkpoint.values, checkpoint.arrays)
+        self.restore(state)
+        if self.on_bench and not state["bench"]:
+            self.network.prepare()
+            require_same_table(state["sentinel"], self._sentinel())
+        yield from self._warnings()
 
     # ---- records
 
-    def _record(self, kind: str, values: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> Record:
+    def _count(self, kind: str) -> int:
+        """Return the number of the next record of a kind."""
         index = self._counts.get(kind, 0)
         self._counts[kind] = index + 1
-        return Record(kind, index, self._bench.clock.now_s(), values, arrays or {})
+        return index
+
+    def _record(self, kind: str, values: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> Record:
+        return Record(kind, self._count(kind), self._bench.clock.now_s(), values, arrays or {})
+
+    def _weights_record(self) -> Record:
+        return self._record(
+            "weights", {"hidden": list(self.settings.hidden)}, {**self._named_weights(), **self._named_masks()}
+        )
 
     def _named_weights(self) -> dict[str, np.ndarray]:
         return name_weights(self._bench, self.weights)
 
-    def _optimiser_state(self) -> dict[str, np.ndarray]:
-        names = self._named_weights()
-        moments = {}
-        for name, weight in zip(names, self._weights, strict=True):
-            state = self._optimiser.state[weight]
-            moments |= {f"adam.{key}.{name}": value.numpy().copy() for key, value in state.items()}
-        return moments
+    def _named_masks(self) -> dict[str, np.ndarray]:
+        """Return the block indices that the panels show for the weights, by panel."""
+        panels = [stage.multiply.device for stage in self._bench.file.stages]
+        patterns = self.network.patterns
+        return {f"mask.{panel}": patterns.mask_indices(k, self.weights[k]) for k, panel in enumerate(panels)}
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return dict(zip(self._named_weights(), self._weights, strict=True))
 
     def _summary(self) -> Summary:
         tally, accuracies = self.network.tally, self.progress.test_accuracies
@@ -295,6 +406,8 @@ def spent(network: BenchNetwork, bench_seconds: float) -> dict[str, Any]:
     return {
         "exposures": sum(tally.exposures.values()),
         "exposures_by_heading": dict(tally.exposures),
+        "photons_by_heading": dict(tally.photons_by_heading),
+        "seconds_by_heading": dict(tally.seconds_by_heading),
         "photons": tally.photons,
         "mask_writes": tally.mask_writes,
         "bench_seconds": bench_seconds,
@@ -305,24 +418,3 @@ def name_weights(bench: Bench, weights: list[Floats]) -> dict[str, np.ndarray]:
     """Return weights by the panel that shows them."""
     panels = [stage.multiply.device for stage in bench.file.stages]
     return {f"weights.{panel}": weight.copy() for panel, weight in zip(panels, weights, strict=True)}
-
-
-def bench_accuracy(network: BenchNetwork, samples: Samples, batch_size: int = EVALUATION_BATCH) -> float:
-    """Return the measured accuracy of what the panels show now."""
-    network.tally.heading = "evaluation"
-    right = 0
-    for part in samples.in_order(batch_size):
-        inputs, targets = samples.batch(part)
-        values = inputs
-        for layer, stage in enumerate(network.bench.file.stages):
-            values = network.read_forward(layer, values)[stage.end.camera].data
-        right += int((values.argmax(axis=1) == targets.argmax(axis=1)).sum())
-    return right / len(samples)
-
-
-def model_accuracy(network: BenchNetwork, weights: list[Floats], samples: Samples) -> float:
-    """Return the accuracy of `weights` in the calibrated model."""
-    inputs, _ = samples.batch(slice(None))
-    tensors = [torch.from_numpy(weight) for weight in weights]
-    _, activations = forward(tensors, torch.from_numpy(inputs), network.absorption)
-    return accuracy(activations[-1], torch.from_numpy(samples.labels))

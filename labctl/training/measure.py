@@ -3,7 +3,8 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,15 +66,21 @@ DARK_PILOT = 0.01
 
 @dataclass
 class Tally:
-    """What has been spent: exposure instants by heading, photons on cameras, panel frames, clipped modes."""
+    """What has been spent: exposure instants, photons on cameras and bench time by heading; and what was counted."""
 
     exposures: dict[str, int] = field(default_factory=dict)
+    photons_by_heading: dict[str, float] = field(default_factory=dict)
+    seconds_by_heading: dict[str, float] = field(default_factory=dict)
     photons: float = 0.0
     mask_writes: int = 0
     clipped_modes: int = 0
     clipped_weights: int = 0
     relocks: int = 0
     heading: str = "setup"
+
+    def note(self, spent: dict[str, Any], amount: float) -> None:
+        """Add an amount to what was spent under the present heading."""
+        spent[self.heading] = spent.get(self.heading, 0) + amount
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,30 @@ class BenchNetwork:
         self.transfer: list[Floats] = [np.ones(layer, np.float32) for layer in shape.layers]
         self.temperatures_c = depth_settings(bench, optical_depth)
         self.absorption = Absorption(bench.file.absorber_law, optical_depth if self.temperatures_c else 0.0)
+
+    # ---- going on
+
+    def state(self) -> dict[str, Any]:
+        """Return what was spent, told and measured so far, for `restore`: plain values and arrays."""
+        phases = {"reference": self.reference.state(), "phase_error_rad": self.phase_error_rad}
+        told = {"warnings": list(self.warnings), "warned": sorted(self._warned)}
+        measured = {
+            "reference_electrons": dict(self._reference_electrons),
+            "background": dict(self._background),
+            "transfer": {f"layer_{k + 1}": layer for k, layer in enumerate(self.transfer)},
+            "pilots": {camera: np.stack([pair.real, pair.imag]) for camera, pair in self._pilots.items()},
+        }
+        return {"tally": asdict(self.tally), **phases, **told, **measured}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken, on a network of the same shape."""
+        self.tally = Tally(**state["tally"])
+        self.reference.restore(state["reference"])
+        self.phase_error_rad = state["phase_error_rad"]
+        self.warnings, self._warned = list(state["warnings"]), set(state["warned"])
+        self._reference_electrons, self._background = dict(state["reference_electrons"]), dict(state["background"])
+        self.transfer = [state["transfer"][f"layer_{k + 1}"] for k in range(len(self.shape.layers))]
+        self._pilots = {camera: parts[0] + 1j * parts[1] for camera, parts in state["pilots"].items()}
 
     # ---- setting up
 
@@ -442,27 +473,30 @@ class BenchNetwork:
 
     def _take(self, stacks: Mapping[str, PatternStack], shots: Sequence[Shot]) -> dict[str, NDArray[np.uint32]]:
         """Return counts (n, modes) by camera and add the cost to the tally."""
+        tally, began_s = self.tally, self.bench.clock.now_s()
         taken = measure(self.bench, stacks, shots)
-        tally = self.tally
-        tally.exposures[tally.heading] = tally.exposures.get(tally.heading, 0) + taken.exposures
+        tally.note(tally.exposures, taken.exposures)
+        tally.note(tally.seconds_by_heading, self.bench.clock.now_s() - began_s)
         counts = {}
         for camera, frames in taken.frames.items():
             counts[camera] = sum_modes(frames.counts, self._modes(camera), self.bench.camera(camera).top_count)
             electrons = float(frames.counts.sum(dtype=np.float64)) * self._step(camera)
-            tally.photons += electrons / self._settings[camera].quantum_efficiency
+            photons = electrons / self._settings[camera].quantum_efficiency
+            tally.photons += photons
+            tally.note(tally.photons_by_heading, photons)
         return counts
 
 
-def setup_exposures(layers: int, batch: int = 0, error_exposures: int = 0) -> int:
+def setup_exposures(layers: int, error_batches: Sequence[int] = (), error_exposures: int = 0) -> int:
     """Return the exposures that setting up takes: reference brightness, and the pilots of every camera.
 
     Args:
         layers: Layers of the network.
-        batch: Samples of the first training batch; 0 where no errors are read.
+        error_batches: Samples of the first reading of every error camera that is read.
         error_exposures: Exposures of one error reading in one quadrature.
     """
     forward = 2 * 2 * layers * min(PILOT_SHOTS, BACKGROUND_SHOTS)
-    return REFERENCE_FRAMES + forward + 2 * error_exposures * (layers - 1) * min(PILOT_SHOTS, batch)
+    return REFERENCE_FRAMES + forward + 2 * error_exposures * sum(min(PILOT_SHOTS, one) for one in error_batches)
 
 
 def depth_settings(bench: Bench, optical_depth: float) -> dict[str, float]:

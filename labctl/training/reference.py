@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,14 @@ class HeldReference:
     def __init__(self) -> None:
         self.common_rad = 0.0
         self._offsets_rad: dict[str, float] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what has been learned, for `restore`."""
+        return {"common_rad": self.common_rad, "offsets_rad": dict(self._offsets_rad)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.common_rad, self._offsets_rad = state["common_rad"], dict(state["offsets_rad"])
 
     def held_rad(self, cameras: Sequence[str]) -> float:
         """Return the phase to set for reading `cameras` together."""

@@ -14,6 +14,7 @@ from labctl.training.datasets import load_dataset
 from labctl.training.gradient import BenchMethodName, MethodName, cost_of
 from labctl.training.measure import BACKGROUND_SHOTS, depth_settings, setup_exposures
 from labctl.training.network import NetworkShape, require_fit
+from labctl.training.sentinel import SAMPLES, sentinel_exposures
 from labctl.training.tasks import Samples, classification
 
 AGREEMENT_REPEATS = 3
@@ -75,6 +76,7 @@ class TrainSettings(ReadingSettings):
         "the published one, and beyond optical depth 20, where that leaves the cells dark, 0.2 and 0.02 for outputs",
     )
     agreement_every: int = Field(default=50, ge=1, description="steps between gradient agreements")
+    checkpoint_every: int = Field(default=500, ge=1, description="steps between checkpoints; epochs end with one too")
     error_exposures: Literal[2, 4] = Field(default=2, description="4 also steps the reference: removes leaked pump")
     directions: int = Field(default=8, ge=1, description="finite_difference: random directions per gradient")
     difference: float = Field(default=0.02, gt=0, description="finite_difference: how far each weight is moved")
@@ -152,19 +154,23 @@ def method_budget(bench: Bench, settings: TrainSettings, method: MethodName) -> 
     layers, samples = len(shape.layers), len(train)
     cost = cost_of(method, layers, settings.error_exposures, settings.quadratures, settings.directions)
     steps, epochs = total_steps(samples, settings), total_epochs(samples, settings)
-    checks = len(_checked_steps(samples, settings))
-    whole = min(settings.batch_size, samples)
+    checks, sentinels = len(_checked_steps(samples, settings)), _checkpoints(samples, settings)
+    whole, looked = min(settings.batch_size, samples), min(len(test), SAMPLES)
     leak, forward = 2 * (layers - 1) * cost.backward, 2 * settings.quadratures * layers
+    backward = settings.error_exposures * settings.quadratures
+    # the sentinel reads the last error camera first, a training step the others
+    first = [looked, *([whole] * (layers - 2) if cost.backward else [])]
     exposures = {
-        "setup": setup_exposures(layers, whole * cost.backward, settings.error_exposures),
+        "setup": setup_exposures(layers, first, settings.error_exposures),
         "transfer": 2 * settings.quadratures * sum(columns for _, columns in shape.layers),
         "background": (checks + epochs + 1) * forward * BACKGROUND_SHOTS,
+        "sentinel": sentinels * sentinel_exposures(looked, forward + backward),
         "training": _trained_samples(samples, settings) * cost.exposures,
         "agreement": checks * whole * (AGREEMENT_REPEATS * cost.exposures + leak),
         "evaluation": epochs * len(test) * forward,
     }
     gradients = steps + AGREEMENT_REPEATS * checks
-    writes = layers * (steps + epochs + 1) + gradients * cost.mask_writes
+    writes = layers * (steps + epochs + 1 + sentinels) + gradients * cost.mask_writes
     return Budget(
         exposures=exposures,
         photons=photons(bench.file, exposures),
@@ -202,6 +208,13 @@ def _trained_samples(samples: int, settings: TrainSettings) -> int:
     return whole * samples + rest * settings.batch_size
 
 
+def _checkpoints(samples: int, settings: TrainSettings) -> int:
+    """Return how many checkpoints are made: after setting up, in the middle of epochs, and at their ends."""
+    per_epoch = math.ceil(samples / settings.batch_size)
+    steps = range(settings.checkpoint_every, total_steps(samples, settings), settings.checkpoint_every)
+    return 1 + sum(step % per_epoch != 0 for step in steps) + total_epochs(samples, settings)
+
+
 def _checked_steps(samples: int, settings: TrainSettings) -> list[int]:
     """Return the steps after which gradient agreement is measured; only whole batches are checked."""
     per_epoch = math.ceil(samples / settings.batch_size)
@@ -235,6 +248,9 @@ def _disk_bytes(shape: NetworkShape, steps: int, settings: TrainSettings) -> int
     weights = 4 * sum(rows * columns for rows, columns in shape.layers)
     sampled = 0 if settings.keep == "summary" else steps // settings.agreement_every + 1
     line = 400  # a committed record with its values
+    # weights with their masks, and a checkpoint (weights, two moments, masks, transfer) beside the one it replaces
     return (
-        4 * weights + steps * line + sampled * (weights + 4 * settings.batch_size * (sum(shape.hidden) + shape.outputs))
+        12 * weights
+        + steps * line
+        + sampled * (weights + 4 * settings.batch_size * (sum(shape.hidden) + shape.outputs))
     )

@@ -31,6 +31,7 @@ SUMMARY = {
     "mask_writes": 20,
     "bench_seconds": 300.0,
 }
+SCORES = {"test_accuracy": 0.8, "confusion": np.diag(range(10)).tolist()}
 Begin = Callable[..., Recorder]
 
 
@@ -61,7 +62,10 @@ def step(index: int, **values: Any) -> Record:
 
 def agreement(index: int) -> Record:
     readings = {"cosine": 0.98, "cosine_exact": 0.96, "norm_ratio": 1.0, "noise_floor": 0.99}
-    return Record("agreement", index, 0.0, {"epoch": 1, "layers": [{"layer": n, **readings} for n in (1, 2)]})
+    layers = [{"layer": n, **readings} for n in (1, 2)]
+    places = {"inputs": 784, "sums": 6, "activations_1": 6, "errors_1": 6, "outputs": 10, "gradient_1": 3}
+    arrays = {name: np.linspace(-1, index, 4 * count).reshape(4, count) for name, count in places.items()}
+    return Record("agreement", index, 0.0, {"epoch": 1, "layers": layers}, arrays)
 
 
 def train(recorder: Recorder, steps: int = 30) -> None:
@@ -71,14 +75,15 @@ def train(recorder: Recorder, steps: int = 30) -> None:
     for index in range(steps):
         recorder(step(index))
     recorder(Record("warning", 0, 9.0, {"message": "light <b>low</b>"}))
-    recorder(Record("epoch", 0, 60.0, {"epoch": 1, "loss": 0.1, "test_accuracy": 0.8}))
+    recorder(Record("epoch", 0, 60.0, {"epoch": 1, "loss": 0.1, **SCORES}))
     recorder(Record("weights", 0, 60.0, {}, weights()))
 
 
 def weights() -> Mapping[str, np.ndarray]:
     rng = np.random.default_rng(1)
     draws = {"weights.slm_1": (6, 784), "weights.slm_2": (10, 6)}
-    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in draws.items()}
+    drawn = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in draws.items()}
+    return {**drawn, "mask.slm_1": np.arange(8 * 786, dtype=np.uint16).reshape(8, 786)}
 
 
 def pictures(page: str) -> list[str]:
@@ -96,9 +101,20 @@ def test_a_training_is_told_whole(recorder: Recorder):
     for text in ("nested.depth", "0.0005", "cell at 70 degC", "truth seed", "numpy"):
         assert text in page
     assert [name.split()[0] for name in pictures(page)] == [
-        "loss,", "gradient", "reference", "weights", "weights", "exposures",
+        "loss,", "gradient", "reference", "confusion", "inputs,", "weights", "weights", "mask", "exposures,",
     ]  # fmt: skip
     assert "Left out" not in page
+
+
+def test_without_a_summary_the_last_checkpoint_says_what_was_spent(recorder: Recorder):
+    train(recorder)
+    tally = {"exposures": {"training": 75, "setup": 25}, "photons": 2e9, "mask_writes": 7}
+    recorder(Record("checkpoint", 0, 60.0, {"network": {"tally": tally}}, dict(weights())))
+    recorder.finish("stopped")
+    page = make_page(read_readings(recorder.folder))
+    assert "2e+09" in page
+    assert "that of the last checkpoint" in page
+    assert pictures(page)[-1] == "exposures, photons and bench time by heading"
 
 
 def test_a_page_needs_nothing_else_and_is_small(recorder: Recorder):
@@ -127,7 +143,9 @@ def test_a_killed_run_is_told_as_far_as_it_came(recorder: Recorder):
     assert "not finished" in page
     assert "<td>20</td>" in page  # exposures of the last step
     assert pictures(page) == ["loss, accuracy and gradient agreement over steps", "reference phase over bench time"]
-    assert all(text in page for text in ("Left out", "masks:", "exposures by heading:", "gradient agreement:"))
+    assert all(
+        text in page for text in ("Left out", "masks:", "exposures, photons and", "confusion of", "gradient agreement:")
+    )
 
 
 def test_a_run_that_failed_before_its_first_record_has_a_page(recorder: Recorder):
@@ -143,7 +161,7 @@ def test_a_stopped_run_shows_the_masks_of_its_checkpoint(recorder: Recorder):
     recorder.finish("stopped")
     page = make_page(read_readings(recorder.folder))
     assert "Weights at the last checkpoint" in page
-    assert pictures(page)[-2:] == ["weights of slm_1", "weights of slm_2"]
+    assert pictures(page)[-3:] == ["weights of slm_1", "weights of slm_2", "mask of slm_1 as sent"]
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), 0.0])
@@ -175,7 +193,7 @@ def test_an_evaluation_has_its_accuracy(begin: Begin):
     recorder.finish("completed", SUMMARY)
     page = make_page(read_readings(recorder.folder))
     assert "87.50%" in page
-    assert pictures(page) == ["exposures by heading"]
+    assert pictures(page) == ["exposures, photons and bench time by heading"]
 
 
 @pytest.mark.parametrize(
