@@ -66,7 +66,10 @@ class Changes:
 
 
 Summary = Mapping[str, Any]
-"""What a plan returns when it ends: plain values for the last line of `--json`."""
+"""What a plan returns when it ends: plain values for the last line of `--json`.
+
+People are shown two of them: `table`, a mapping of title, columns and rows of text, and `message`.
+"""
 
 
 @dataclass(frozen=True)

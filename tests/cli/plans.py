@@ -74,4 +74,14 @@ def count(
     return {**here, "draw": float(rng.random()), "lost": float("nan"), "message": "counted to the end"}
 
 
+@plan(CountSettings, budget=count_budget)
+def tabulate(
+    bench: Bench, settings: CountSettings, rng: np.random.Generator
+) -> Generator[Record, Changes | None, Summary]:
+    """Answer with a table."""
+    yield Record("setup", 0, 0.0, {"message": "all is well"})
+    table = {"title": "two rows", "columns": ["method", "right"], "rows": [["optical", "97 %"], ["[red]", "9 %"]]}
+    return {"table": table, "message": "tabulated"}
+
+
 not_a_plan = 3

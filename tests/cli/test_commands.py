@@ -166,6 +166,13 @@ def test_a_run_that_does_not_complete(labctl: Labctl, event: str, ending: tuple[
     assert (f"error: {ending[2]}" in ended.errors) == (ending[1] == "failed")
 
 
+def test_a_plan_that_answers_with_a_table_has_it_printed_before_its_message(labctl: Labctl) -> None:
+    ended = labctl("run", f"{PLANS}:tabulate", "--bench", "vapour_cell", "--simulate")
+    first, *_, last = [n for n, line in enumerate(ended.out) if "two rows" in line or "tabulated" in line]
+    shown = [line.split() for line in ended.out[first + 1 : last]]
+    assert shown == [["method", "right"], ["optical", "97", "%"], ["[red]", "9", "%"]]
+
+
 def test_dry_run_shows_the_cost_and_touches_nothing(labctl: Labctl, tmp_path: Path) -> None:
     shown, told = labctl(*RUN, "--dry-run"), labctl(*RUN, "--dry-run", "--json")
     rows = [line.split(maxsplit=1) for line in shown.out]

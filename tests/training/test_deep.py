@@ -11,6 +11,7 @@ import torch
 from labctl.bench import Bench, load_bench, require_able
 from labctl.errors import ConfigError
 from labctl.plan import parse_settings
+from labctl.training.datasets import load_dataset
 from labctl.training.gradient import (
     Method,
     StepGradient,
@@ -24,6 +25,7 @@ from labctl.training.in_situ import train_in_situ
 from labctl.training.measure import BenchNetwork
 from labctl.training.network import Absorption, NetworkShape, forward, gradient_at, half_square_loss, model_gradient
 from labctl.training.settings import TrainSettings, initial_sds
+from labctl.training.tasks import classification
 
 SMALL_DEEP = Path(__file__).parents[1] / "benches" / "small_deep.yaml"
 SHAPE = NetworkShape(16, (8, 8), 4)
@@ -68,26 +70,28 @@ def autograd(network: BenchNetwork, weights: Sequence[np.ndarray], inputs: np.nd
 # ---- an ideal bench
 
 
-@pytest.mark.parametrize("law", ["published", "propagated", "doppler"])
-@pytest.mark.parametrize("method", [optical_corrected, physics_aware])
-def test_an_ideal_bench_measures_autograds_gradient_of_every_layer(method: Method, law: str):
-    weights, inputs, targets = problem()
-    with Bench(load_bench(SMALL_DEEP, {**fine(SMALL_DEEP), "absorber_law": law}), True) as bench:
-        network = ready(bench, weights)
-        measured = method(network, weights, inputs, targets)
+@pytest.mark.parametrize(("law", "depth"), [("published", 30), ("propagated", 3), ("doppler", 3)])
+def test_an_ideal_bench_measures_autograds_gradient_of_every_layer(law: str, depth: float):
+    """On the shipped bench: in small blocks the order stop mixes rows, which the trainer's model leaves out."""
+    rng, shape = np.random.default_rng(2), NetworkShape(784, (128, 128), 10)
+    train, _ = classification(load_dataset("sample", None), shape.inputs, shape.outputs)
+    inputs, targets = train.batch(rng.integers(0, len(train), 32))
+    sds = (0.2, 0.1, 0.05)  # every sum stays within full scale
+    weights = [(rng.standard_normal(s) * sd).astype(np.float32) for s, sd in zip(shape.layers, sds, strict=True)]
+    with Bench(load_bench("vapour_cell_deep", {**fine("vapour_cell_deep"), "absorber_law": law}), True) as bench:
+        network = BenchNetwork(bench, shape, depth)
+        network.prepare()
+        network.write_masks(weights)
+        network.measure_background()
         expected = autograd(network, weights, inputs, targets)
-    for ours, exact in zip(measured.layers, expected, strict=True):
-        assert cosine(ours, exact) > 0.999
-        assert np.linalg.norm(ours) == pytest.approx(np.linalg.norm(exact), rel=0.02)
-
-
-@pytest.mark.parametrize("law", ["published", "propagated", "doppler"])
-def test_the_probe_stands_for_the_derivative_at_both_cells(law: str):
-    weights, inputs, targets = problem()
-    with Bench(load_bench(SMALL_DEEP, {**fine(SMALL_DEEP), "absorber_law": law}), True) as bench:
-        network = ready(bench, weights)
+        for method in (optical_corrected, physics_aware):
+            measured = method(network, weights, inputs, targets)
+            assert all(read.all() for read in measured.read)
+            for ours, exact in zip(measured.layers, expected, strict=True):
+                assert cosine(ours, exact) > 0.999
+                assert np.linalg.norm(ours) == pytest.approx(np.linalg.norm(exact), rel=0.02)
         measured = optical(network, weights, inputs, targets)
-        expected = gradient_at(
+        model = gradient_at(
             network.patterns.shown_weights(weights),
             torch.from_numpy(inputs),
             tensors(measured.sums),
@@ -95,8 +99,8 @@ def test_the_probe_stands_for_the_derivative_at_both_cells(law: str):
             network.absorption,
             "approximate",
         )
-    for ours, model in zip(measured.layers, expected, strict=True):
-        assert np.linalg.norm(ours - model.numpy()) < 0.01 * np.linalg.norm(model.numpy())
+        for ours, approximate in zip(measured.layers, model, strict=True):
+            assert cosine(ours, approximate.numpy()) > 0.999
 
 
 def test_modes_that_were_clipped_send_no_error_back_at_either_layer():
