@@ -58,7 +58,7 @@ def evaluate(
         network.prepare()
         network.write_masks(weights)
         network.measure_background()
-        message = f"weights of {settings.run} on bench {bench.file.name}"
+        message = f"weights of {settings.run} on bench {bench.file.name}; {bench.belief.describe()}"
         yield Record("setup", 0, bench.clock.now_s(), {"message": message})
         measured = bench_accuracy(network, test)
         yield Record("epoch", 0, bench.clock.now_s(), {"epoch": 0, "test_accuracy": measured})
