@@ -314,7 +314,7 @@ def _step(slopes: NDArray[np.float64], rest: NDArray[np.float64], damping: float
     flat = jacobian.reshape(levels * modes, -1)
     normal = flat.T @ flat
     normal[np.diag_indices_from(normal)] *= 1 + damping
-    step: NDArray[np.float64] = np.linalg.solve(normal, flat.T @ rest.ravel())
+    step: NDArray[np.floating] = np.linalg.solve(normal, flat.T @ rest.ravel())
     return step.clip(-1, 1)
 
 
