@@ -38,20 +38,18 @@ def true_reference_phases(
     nominal = {name: parameter.value for name, parameter in layout.parameters().items()}
     as_believed = build_stages(layout, nominal, bits)
     scales = stage_scales(layout, as_believed, settings, nominal)
-    masks = [_full_mask(one, scale) for one, scale in zip(as_believed, scales, strict=True)]
     found: dict[str, Phases] = {}
-    for optics, mask in zip(build_stages(layout, truth.values, bits), masks, strict=True):
+    for optics, believed, scale in zip(build_stages(layout, truth.values, bits), as_believed, scales, strict=True):
         disturbance.distort(optics, settings[optics.stage.multiply.device].shape)
-        optics.multiplier.show(mask)
-        found |= _of_stage(optics, disturbance)
+        found |= _of_stage(optics, _matrix(optics, believed, scale), disturbance)
     return found
 
 
-def _of_stage(optics: StageOptics, disturbance: Disturbance) -> dict[str, Phases]:
+def _of_stage(optics: StageOptics, matrix: torch.Tensor, disturbance: Disturbance) -> dict[str, Phases]:
     # what pilots and data spill into each other is a background, which measurements take off
     stage = optics.stage
     rows, columns = stage.end.modes, stage.source.modes
-    light, matrix = _full_light(optics.source), optics.multiplier.matrix
+    light = _full_light(optics.source)
     found: dict[str, Phases] = {}
     if stage.activation_tap:
         found[stage.activation_tap.camera] = _phases(disturbance, stage.activation_tap.camera, light, columns)
@@ -80,13 +78,24 @@ def _full_light(source: Source) -> torch.Tensor:
     return light - dark
 
 
-def _full_mask(believed: StageOptics, scales: StageScales) -> NDArray[np.uint16]:
-    """Return the block indices of a mask with all data at full weight and its pilots, written without the truth."""
-    stage, multiplier = believed.stage, believed.multiplier
-    indices = np.full(multiplier.shape, multiplier.zero_index, np.uint16)
-    indices[: stage.end.modes, : stage.source.modes] = multiplier.full_index
-    write_pilots(indices, believed, pilot_columns(believed, scales.weight_per_modulation))
-    return indices
+def _matrix(optics: StageOptics, believed: StageOptics, scales: StageScales) -> torch.Tensor:
+    """Return the panel's matrix with all data at the largest weight and its pilots, written without the truth.
+
+    Light that rows receive of their neighbours is no row's own: it goes out in the mean with a mask that has every
+    other row negative.
+    """
+    rows, columns = optics.stage.end.modes, optics.stage.source.modes
+    modulation = optics.stage.multiply.weight_range / scales.weight_per_modulation / believed.multiplier.slit[:columns]
+    seen = []
+    for signs in (np.ones((rows, 1)), np.where(np.arange(rows) % 2, -1.0, 1.0)[:, None]):
+        indices = np.full(believed.multiplier.shape, believed.multiplier.zero_index, np.uint16)
+        indices[:rows, :columns] = believed.multiplier.inverse(signs * modulation)
+        write_pilots(indices, believed, pilot_columns(believed, scales.weight_per_modulation))
+        optics.multiplier.show(indices)
+        matrix = optics.multiplier.matrix.clone()
+        matrix[:rows] *= torch.from_numpy(signs.astype(np.float32))
+        seen.append(matrix)
+    return torch.stack(seen).mean(dim=0)
 
 
 def _phases(disturbance: Disturbance, camera: str, fields: torch.Tensor, data: int) -> Phases:
@@ -99,7 +108,7 @@ def _zero(disturbance: Disturbance, camera: str, fields: torch.Tensor) -> np.com
     """Return a field that reads no phase on a camera; its pilots' ghosts are part of where the reference is held."""
     alone = fields.clone()
     alone[:-PILOTS] = 0
-    seen = disturbance.with_ghost(camera, alone[None])[0] * disturbance.mode_phases(camera, len(fields))
+    seen = disturbance.with_ghost(camera, alone[None, :, None])[0, :, 0] * disturbance.mode_phases(camera, len(fields))
     return np.complex64(seen[-2].item() - 1j * seen[-1].item())
 
 
