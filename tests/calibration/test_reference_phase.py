@@ -49,7 +49,7 @@ def test_a_bench_without_imperfections_reads_all_modes_alike(open_table: OpenTab
     found = fit_reference_phase(measured(open_table, 1, quiet, repeats=8)).parameters
     for camera in CAMERAS:
         phases = np.asarray(found[f"{camera}.reference_phase"].value)
-        assert np.ptp(phases) < 2e-3
+        assert np.ptp(phases) < 5e-3  # the last row is beside a pilot, and rows receive a little of each other
         assert np.abs(phases).max() < 0.05  # the panel blurs the edge of its pilots: the reference is held beside 0
 
 
