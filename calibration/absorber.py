@@ -30,7 +30,7 @@ from labctl.optics import absorber as laws
 from labctl.optics.elements import Absorb, Regenerate, Tap
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
-from labctl.training.measure import depth_setting
+from labctl.training.measure import depth_settings
 from labctl.training.network import NetworkShape
 from labctl.training.patterns import NetworkPatterns
 from labctl.units import Hertz
@@ -97,16 +97,18 @@ def _budget(bench: Bench, settings: AbsorberSettings) -> Budget:
     cells, file = _cells(bench.file), bench.file
     if not cells:
         raise ConfigError(f"bench {file.name} has no cell behind a re-sending device with a forward tap to calibrate")
-    temperature_c, _ = depth_setting(bench, settings.optical_depth)
+    temperatures_c = depth_settings(bench, settings.optical_depth)
     exposures = len(STEPS_RAD) * settings.repeats * 2 * LEVELS
     cameras = [file.settings(one.tap.camera) for one in cells]
     modes = [file.stages[one.layer].columns for one in cells]
-    limits = [file.settings(one.cell.device) for one in cells]
+    limits = {name: file.settings(name) for name in temperatures_c}
     electrons = exposures * file.reference.electrons.value
     return Budget(
         exposures={"calibration": exposures * len(cells)},
         photons=sum(electrons * n / camera.quantum_efficiency for n, camera in zip(modes, cameras, strict=True)),
-        bench_seconds=max((temperature_c - one.min_temperature_c) / one.ramp_k_per_s for one in limits)
+        bench_seconds=max(
+            (at_c - limits[name].min_temperature_c) / limits[name].ramp_k_per_s for name, at_c in temperatures_c.items()
+        )
         + sum(exposures * camera.period_s for camera in cameras),
         steps=settings.repeats * len(cells),
     )
@@ -117,12 +119,12 @@ def measure_absorber(
     bench: Bench, settings: AbsorberSettings, rng: np.random.Generator
 ) -> Generator[Record, Changes | None, Summary]:
     """Sweep the power through every cell and read what passes."""
-    temperature_c, _ = depth_setting(bench, settings.optical_depth)
+    temperatures_c = depth_settings(bench, settings.optical_depth)
+    for name, at_c in temperatures_c.items():
+        bench.cell(name).set_temperature(at_c)
+    for name, at_c in temperatures_c.items():
+        bench.cell(name).wait_for_temperature(at_c)
     cells = _cells(bench.file)
-    for one in cells:
-        bench.cell(one.cell.device).set_temperature(temperature_c)
-    for one in cells:
-        bench.cell(one.cell.device).wait_for_temperature(temperature_c)
     arrays: dict[str, NDArray[Any]] = {}
     drives: dict[str, dict[str, float]] = {}
     for count, one in enumerate(cells):
@@ -132,17 +134,16 @@ def measure_absorber(
             values = {"cell": name, "sweep": repeat}
             yield Record("step", count * settings.repeats + repeat, bench.clock.now_s(), values)
         arrays |= {f"{name}.fields": np.stack(taken), f"{name}.amplitudes": sweep.written}
-        drives[name] = sweep.drive()
+        drives[name] = {"temperature_c": temperatures_c[name], **sweep.drive()}
     measured = {
         "law": bench.file.absorber_law,
-        "temperature_c": temperature_c,
         "laser_detuning_hz": settings.laser_detuning_hz,
         "hours": bench.clock.now_s() / 3600,
         "drives": drives,
     }
     yield Record(MEASURED, 0, bench.clock.now_s(), measured, arrays)
-    message = f"{len(cells)} cell(s) swept {settings.repeats} times at {temperature_c:.1f} degC"
-    return {"temperature_c": temperature_c, "message": message}
+    warm = ", ".join(f"{name} at {at_c:.1f} degC" for name, at_c in temperatures_c.items())
+    return {"temperatures_c": temperatures_c, "message": f"{settings.repeats} sweeps: {warm}"}
 
 
 class _Sweep:
@@ -185,8 +186,8 @@ def fit_absorber(data: Mapping[str, Any]) -> Fit:
     atoms at rest and is corrected for, to half of it; for the power also the device's efficiency and the beam's drift.
 
     Args:
-        data: `law`, `temperature_c`, `laser_detuning_hz`, `hours` since the power was set, `drives` by cell
-            (`power_w` of a mode at full amplitude, `relative_sd`), and by cell `fields` (sweeps, levels, modes),
+        data: `law`, `laser_detuning_hz`, `hours` since the power was set, `drives` by cell (`temperature_c`,
+            `power_w` of a mode at full amplitude, `relative_sd`), and by cell `fields` (sweeps, levels, modes),
             complex in any unit, and `amplitudes` (levels, modes), 0..1.
 
     Raises:
@@ -204,7 +205,7 @@ def fit_absorber(data: Mapping[str, Any]) -> Fit:
         left = [_fit_curve(readings[groups != k], amplitudes, law, curve) for k in range(GROUPS)]
         depth_sd = _jackknife([one.depth for one in left])
         drive_sd = _jackknife([math.log(one.saturation) for one in left])
-        at_70c = (1 + detuned) / laws.depth_at(data["temperature_c"], 1.0)
+        at_70c = (1 + detuned) / laws.depth_at(drive["temperature_c"], 1.0)
         found[f"{cell}.depth_at_70c"] = Estimate(
             curve.depth * at_70c, math.hypot(depth_sd, 0.5 * detuned * curve.depth) * at_70c
         )

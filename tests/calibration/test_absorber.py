@@ -27,8 +27,8 @@ def sweep(law: laws.Law, depth: float, noise: float, modes: int = 6, seed: int =
     scatter = rng.standard_normal((40, 14, modes, 2)) @ np.array([1, 1j]) * noise
     fields = gains * amplitudes * passed * common + scatter
     return {
-        "law": law, "temperature_c": 70.0, "laser_detuning_hz": 0.0, "hours": 0.0,
-        "drives": {"cell": {"power_w": 1e-5, "relative_sd": 0.0}},
+        "law": law, "laser_detuning_hz": 0.0, "hours": 0.0,
+        "drives": {"cell": {"temperature_c": 70.0, "power_w": 1e-5, "relative_sd": 0.0}},
         "cell.fields": fields, "cell.amplitudes": amplitudes,
     }  # fmt: skip
 
@@ -55,7 +55,8 @@ def test_intervals_hold_the_truth_about_19_times_in_20() -> None:
 def test_what_the_sweep_cannot_know_widens_the_power_only() -> None:
     data = sweep("published", 4.0, 0.1)
     sure = fit_absorber(data).parameters
-    vague = fit_absorber({**data, "drives": {"cell": {"power_w": 1e-5, "relative_sd": 0.1}}}).parameters
+    drive = {**data["drives"]["cell"], "relative_sd": 0.1}
+    vague = fit_absorber({**data, "drives": {"cell": drive}}).parameters
     power = vague["cell.saturation_power"]
     assert power.sd == pytest.approx(0.1 * power.value, rel=0.05)
     assert vague["cell.depth_at_70c"] == sure["cell.depth_at_70c"]
