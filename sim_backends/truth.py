@@ -12,7 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labctl.documents import read_bench_document
+from labctl.devices import (
+    BeamSettings,
+    CameraSettings,
+    CellSettings,
+    DMDSettings,
+    PowerMeterSettings,
+    SLMSettings,
+    StageSettings,
+    twin_serial,
+)
+from labctl.documents import Document, StrictModel, read_bench_document
 from labctl.optics.layout import Layout
 from labctl.optics.parameters import Parameter
 
@@ -27,7 +37,7 @@ class Truth:
     """One draw of the hidden truth.
 
     Args:
-        seed: Truth seed; it stands in as the twins' serial number.
+        seed: Truth seed.
         values: Scalar parameters by name, as in `Layout.parameters`; those that vary over modes or weights are
             drawn by `modes`, `smooth_profile` and `aberration` and keep their nominal value here.
         scale: Factor on every deviation, 0 for a bench without imperfections.
@@ -36,6 +46,11 @@ class Truth:
     seed: int
     values: Mapping[str, float]
     scale: float
+
+    @property
+    def serial(self) -> str:
+        """What stands in as the twins' serial number."""
+        return twin_serial(self.seed, self.scale)
 
     def modes(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Return unit normal draws of `shape` under `name`, the same at each call."""
@@ -90,6 +105,35 @@ def layout_of(data: Mapping[str, object]) -> dict[str, object]:
     return {key: data[key] for key in Layout.model_fields if key in data}
 
 
+_SETTINGS: dict[str, type[StrictModel]] = {
+    "slm": SLMSettings,
+    "dmd": DMDSettings,
+    "camera": CameraSettings,
+    "stage": StageSettings,
+    "beam": BeamSettings,
+    "cell": CellSettings,
+    "power_meter": PowerMeterSettings,
+}
+
+
+def _reference_phases(layout: Layout, document: Document, truth: Truth) -> dict[str, list[float]]:
+    from sim_backends.noise import load_noise_set
+    from sim_backends.reference_phases import true_reference_phases  # it needs Truth from here
+
+    simulation = document.data.get("simulation", {})
+    terms = load_noise_set(simulation.get("noise", "reference"), simulation.get("terms", {}))
+    settings = {
+        name: document.validate(_SETTINGS[entry["kind"]], entry["settings"], ("devices", name, "settings"))
+        for name, entry in document.data["devices"].items()
+    }
+    phases = true_reference_phases(layout, truth, terms.scaled(0.0, truth.scale), settings)
+    return {camera: one.tolist() for camera, one in phases.items()}
+
+
+def _rms(values: list[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print the truth of a bench and seed."""
     parser = argparse.ArgumentParser(prog="python -m sim_backends.truth", description=__doc__)
@@ -103,9 +147,13 @@ def main(arguments: list[str] | None = None) -> None:
     seed = options.truth_seed if options.truth_seed is not None else simulation.get("truth_seed", 1)
     scale = simulation.get("imperfection_scale", 1.0) if simulation.get("imperfections", True) else 0.0
     truth = draw_truth(layout.parameters(), seed, scale)
-    lines = [json.dumps({"bench": options.bench, "truth_seed": seed, "values": dict(truth.values)})]
+    phases = _reference_phases(layout, document, truth)
+    found = {"bench": options.bench, "truth_seed": seed, "serial": truth.serial, "values": dict(truth.values)}
+    lines = [json.dumps({**found, "reference_phases": phases})]
     if not options.json:
         lines = [f"{name:35} {value:.6g}" for name, value in truth.values.items()]
+        lines += [f"{camera + '.reference_phase':35} {_rms(one):.3g} rad rms over {len(one)} modes"
+                  for camera, one in phases.items()]  # fmt: skip
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -46,7 +46,7 @@ class TwinSLM(SLM):
     def _do_close(self) -> None: ...
 
     def _do_state(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "serial": f"twin-{self._light.truth.seed}"}
+        return {"shape": list(self.shape), "serial": self._light.truth.serial}
 
     def _do_show_blocks(self, pattern: Pattern) -> None:
         self._light.show_panel(self.name, pattern)

@@ -3,13 +3,19 @@
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import numpy as np
+
 from labctl.bench.schema import BenchFile, import_class
 from labctl.clock import Clock, ManualClock, WallClock
-from labctl.devices import DMD, SLM, Beam, Camera, Device, PowerMeter, Stage, VapourCell
+from labctl.devices import DMD, SLM, Beam, Camera, Device, PowerMeter, Stage, VapourCell, twin_serial
 from labctl.errors import ConfigError, DriverMissing, StateError
+from labctl.ledger import Belief, believe, read_entries
+from labctl.optics.parameters import Parameter
 
 logger = logging.getLogger(__name__)
 D = TypeVar("D", bound=Device)
@@ -27,9 +33,11 @@ class Bench:
         seed: Drives measurement noise of twins.
         truth_seed: Draws the twins' hidden truth; the bench file's by default.
         clock: Bench time; by default manual when everything is simulated, else the wall clock.
+        ledger: Folder whose valid calibrations are believed in place of the file's values; none by default.
 
     Raises:
-        ConfigError: The devices to simulate are not in the file, or split the light path.
+        ConfigError: The devices to simulate are not in the file, or split the light path; or the ledger is damaged.
+        StaleCalibration: The ledger was made on other devices or another truth.
     """
 
     def __init__(
@@ -40,17 +48,50 @@ class Bench:
         seed: int = 0,
         truth_seed: int | None = None,
         clock: Clock | None = None,
+        ledger: Path | None = None,
     ) -> None:
-        self.file = file
+        self.as_written = file
         self.simulated = _simulated(file, simulate)
         self.seed = seed
         self.truth_seed = file.simulation.truth_seed if truth_seed is None else truth_seed
         all_twins = self.simulated == frozenset(file.devices)
         self.clock: Clock = clock or (ManualClock() if all_twins else WallClock())
         self.devices: dict[str, Device] = {}
+        self.ledger = ledger
+        self.belief = self._read_ledger(ledger) if ledger else Belief()
+        self.file = _believing(file, self.belief)
         self.dark_after_s: float | None = None
         self._lit_before_pause: list[str] = []
         self._light: Any = None
+
+    # ---- identity and belief
+
+    @property
+    def light_is_simulated(self) -> bool:
+        """Whether the light path is that of twins."""
+        return bool(self.simulated & self.as_written.light_devices)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Serial number of every device in the light path, and the absorber's law: what a calibration is bound to."""
+        simulation = self.as_written.simulation
+        scale = simulation.imperfection_scale if simulation.imperfections else 0.0
+        twin = twin_serial(self.truth_seed, scale)
+        serials = {
+            name: twin if name in self.simulated else str(entry.hardware.get("serial", "without a serial number"))
+            for name, entry in self.as_written.devices.items()
+            if name in self.as_written.light_devices
+        }
+        return {**serials, "absorber_law": self.as_written.absorber_law}
+
+    @property
+    def calibrated_values(self) -> dict[str, Any]:
+        """What the ledger put in place of the bench file's values, by name; one number or one per mode."""
+        return {name: np.asarray(one.value).tolist() for name, one in self.belief.estimates.items()}
+
+    def _read_ledger(self, root: Path) -> Belief:
+        entries = read_entries(root, self.as_written.name, self.light_is_simulated)
+        return believe(entries, self.identity, datetime.now(UTC))
 
     # ---- devices
 
@@ -219,7 +260,18 @@ class Bench:
         simulation = self.file.simulation
         light_path = import_class(simulation.light_path, "simulation.light_path")
         options = simulation.model_dump(by_alias=True)
-        return light_path(self.file, self.file.all_settings, self.clock, options, self.truth_seed, self.seed)
+        file = self.as_written  # twins draw their truth around what it says, whatever has been calibrated since
+        return light_path(file, file.all_settings, self.clock, options, self.truth_seed, self.seed)
+
+
+def _believing(file: BenchFile, belief: Belief) -> BenchFile:
+    """Return the file with calibrated values, whose spread is the calibration's, in place of its own."""
+    source = {name: entry.id for entry in belief.used for name in entry.fit.parameters}
+    return file.with_parameters({
+        name: Parameter(value=float(one.value), sd=float(one.sd), source=f"calibration {source[name]}")
+        for name, one in belief.estimates.items()
+        if name in file.parameters()
+    })  # fmt: skip
 
 
 def _simulated(file: BenchFile, simulate: bool | Collection[str]) -> frozenset[str]:

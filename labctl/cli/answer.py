@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import typer
 
 from labctl.cli import show
-from labctl.errors import ConfigError, LabError
+from labctl.errors import ConfigError, LabError, StaleCalibration
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class Answer:
             raise
         except KeyboardInterrupt:
             self.end("interrupted", "interrupted")
-        except ConfigError as error:
+        except (ConfigError, StaleCalibration) as error:
             self.end("refused", str(error))
         except Exception as error:  # whatever it is, it becomes an exit code and a line
             self._end_by(error)

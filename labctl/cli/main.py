@@ -4,8 +4,9 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
-from functools import reduce
+from functools import partial, reduce
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ import typer
 import labctl
 from labctl.cli import show
 from labctl.cli.answer import Answer
+from labctl.cli.ledger import entries_table, entry_table, entry_values, folder_to_write, ledger_folder
 from labctl.cli.options import LabCommand, LabGroup, parse_assignments, simulated_names
 from labctl.cli.progress import progress_on
 from labctl.cli.signals import Interruptions
@@ -23,7 +25,7 @@ from labctl.documents import Document, read_bench_document, shipped_benches
 from labctl.plan import Plan, Settings, apply_changes, find_plans, load_plan, parse_settings
 from labctl.recorder import Recorder, ResumedRecorder, read_summary
 from labctl.records import Budget, Changes, Record
-from labctl.runner import Runner
+from labctl.runner import Listener, Runner
 
 if TYPE_CHECKING:  # loads torch; the commands that need it import it themselves
     from labctl.bench import Bench
@@ -43,6 +45,9 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, to std
 Simulate = Annotated[
     str | None,
     typer.Option(metavar="[NAMES]", help="Twins for all devices, or for those named: stage,cell.", show_default=False),
+]
+Ledger = Annotated[
+    str, typer.Option(metavar="DIR", envvar="LABCTL_LEDGER", help="Folder of calibrations; `none` to go without.")
 ]
 app = typer.Typer(cls=LabGroup, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=False)
 
@@ -68,6 +73,7 @@ class Listed(StrEnum):
 
     BENCHES = "benches"
     PLANS = "plans"
+    CALIBRATIONS = "calibrations"
     DRIVERS = "drivers"
     TABLES = "tables"
 
@@ -88,7 +94,7 @@ def list_names(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the benches, plans, drivers and tables that are installed."""
+    """List the benches, plans, calibrations, drivers and tables that are installed."""
     for kind in [what] if what else list(Listed):
         rows = _listing(kind)
         ctx.obj.values[kind.value] = [{"name": name, "description": about} for name, about in rows]
@@ -144,7 +150,9 @@ class _Order:
     def header(self) -> dict[str, Any]:
         """Return what run.yaml holds of this run, in SI under full field names."""
         bench = self.bench
-        resolved = {"settings": self.settings.model_dump(), "bench_file": bench.file.model_dump()}
+        resolved = {"settings": self.settings.model_dump(), "bench_file": bench.as_written.model_dump()}
+        resolved |= {"calibrations": [entry.id for entry in bench.belief.used], "believed": bench.calibrated_values}
+        resolved |= {"ledger": str(bench.ledger.resolve()) if bench.ledger else None}
         names = [name for name in bench.file.devices if name in bench.simulated]
         return {**self.names(), "simulated": names, **resolved, "device_states": bench.state()}
 
@@ -168,6 +176,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, or bench.PATH; repeatable.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    ledger: Ledger = "ledger",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would cost, and stop.")] = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -180,7 +189,7 @@ def run(
     names, chosen, file = simulated_names(simulate), load_plan(plan), parse_bench(document)
     settings = parse_settings(chosen, given)
     require_able(file)
-    table = Bench(file, names, seed=seed, truth_seed=truth_seed)
+    table = Bench(file, names, seed=seed, truth_seed=truth_seed, ledger=ledger_folder(ledger))
     order = _Order(chosen, settings, table, chosen.budget(table, settings))
     ctx.obj.values |= order.names()
     if not dry_run:
@@ -195,6 +204,7 @@ def _carry_out(
     order: _Order,
     answer: Answer,
     open_recorder: Callable[[], Recorder],
+    *also: Listener,
     checkpoint: Record | None = None,
     changed: int = 0,
 ) -> None:
@@ -204,7 +214,7 @@ def _carry_out(
         answer.values["run"] = str(recorder.folder)
         rng = np.random.default_rng(bench.seed)
         with progress_on(console, order.budget.steps) as progress:
-            listeners = [recorder, progress]
+            listeners = [recorder, progress, *also]
             runner = Runner(order.plan, bench, order.settings, rng, listeners, checkpoint, changed)
             signals.runner = runner
             outcome = runner.run()
@@ -228,7 +238,6 @@ def resume(
     verbose: Verbose = False,
 ) -> None:
     """Continue a run that was stopped, killed or has failed, from its last checkpoint."""
-    from labctl.bench import Bench
     from labctl.cli.resumption import read_asked
 
     ctx.obj.values["run"] = str(run)
@@ -240,10 +249,90 @@ def resume(
         for change in recorder.other_software:
             logger.warning("%s: %s since it began; it may not go on exactly as it would have", run, change)
         settings = reduce(apply_changes, map(Changes, recorder.changes), asked.settings)
-        table = Bench(asked.bench, asked.simulated, seed=asked.seed, truth_seed=asked.truth_seed)
+        table = asked.open_bench()
         order = _Order(asked.plan, settings, table, asked.plan.budget(table, settings))
         ctx.obj.values |= order.names()
-        _carry_out(order, ctx.obj, lambda: recorder, recorder.checkpoint, len(recorder.changes))
+        changed = len(recorder.changes)
+        _carry_out(order, ctx.obj, lambda: recorder, checkpoint=recorder.checkpoint, changed=changed)
+
+
+# ---- calibrate
+
+
+@app.command(cls=LabCommand)
+def calibrate(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME|all", help="Name of a calibration, or all.")],
+    bench: Annotated[str, typer.Option(metavar="BENCH", help="Shipped name or path of a bench file.")],
+    simulate: Simulate = None,
+    seed: Annotated[int, typer.Option(min=0, help="Drives measurement noise.")] = 0,
+    truth_seed: Annotated[int | None, typer.Option(min=0, help="Draws the twins' truth.", show_default=False)] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, or bench.PATH; repeatable.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    ledger: Ledger = "ledger",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would cost, and stop.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure parameters of a bench, fit them, and enter them into its ledger."""
+    from labctl.bench import Bench, parse_bench, require_able
+    from labctl.calibrations import MEASURED, find_calibrations, load_calibration
+    from labctl.ledger import write_entry
+
+    given, overrides = parse_assignments(assignments or ())
+    document = read_bench_document(bench, overrides)
+    names, file, root = simulated_names(simulate), parse_bench(document), folder_to_write(ledger)
+    require_able(file)
+    chosen = [load_calibration(one) for one in (find_calibrations() if name == "all" else [name])]
+    ctx.obj.values["calibrations"] = found = []
+    for calibration in chosen:
+        plan, measured = calibration.measure, []
+        settings, table = parse_settings(plan, given), Bench(file, names, seed=seed, truth_seed=truth_seed)
+        order = _Order(plan, settings, table, plan.budget(table, settings))
+        ctx.obj.values |= order.names()
+        if dry_run:
+            found.append({"calibration": calibration.name, "budget": asdict(order.budget)})
+            if not as_json:
+                show.console().print(show.budget_rows(plan.name, order.budget))
+            continue
+        _carry_out(order, ctx.obj, partial(order.recorder, out, plan.name, document), measured.append)
+        if ctx.obj.values["status"] != "completed":
+            return
+        data = next(record for record in measured if record.kind == MEASURED)
+        fit = calibration.fit({**data.values, **data.arrays})
+        entry = calibration.entry(table, settings, fit, datetime.now(UTC))
+        path = write_entry(root, entry)
+        found.append({**entry_values(entry), "entry": str(path), "run": ctx.obj.values["run"]})
+        if not as_json:
+            show.console().print(entry_table(entry))
+
+
+@app.command(cls=LabCommand)
+def calibrations(
+    ctx: typer.Context,
+    bench: Annotated[str, typer.Argument(metavar="BENCH", help="Shipped name or path of a bench file.")],
+    truth_seed: Annotated[int | None, typer.Option(min=0, help="Truth of the twins.", show_default=False)] = None,
+    ledger: Ledger = "ledger",
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """List what was calibrated on a bench, when, and whether it may still be believed."""
+    from labctl.bench import Bench, load_bench
+    from labctl.ledger import read_entries
+
+    file, root = load_bench(bench), folder_to_write(ledger)
+    entries = [entry for simulated in (False, True) for entry in read_entries(root, file.name, simulated)]
+    made_on = {simulated: Bench(file, simulated, truth_seed=truth_seed).identity for simulated in (False, True)}
+    now = datetime.now(UTC)
+    ctx.obj.values |= {"bench": file.name}
+    ctx.obj.values["calibrations"] = [
+        {**entry_values(entry), "standing": entry.standing(made_on[entry.simulated], now)} for entry in entries
+    ]
+    if not as_json:
+        empty = f"no calibrations of {file.name} in {root}; labctl calibrate makes them"
+        show.console().print(entries_table(file.name, entries, made_on) if entries else empty)
 
 
 # ---- report

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from labctl.bench import BenchFile, parse_bench
+from labctl.bench import Bench, BenchFile, parse_bench
 from labctl.documents import Document
 from labctl.errors import ConfigError
 from labctl.plan import Plan, Settings, load_plan, parse_settings
@@ -24,6 +24,8 @@ class Asked:
         simulated: Names of the devices that were simulated.
         seed: Its seed.
         truth_seed: Its truth seed.
+        calibrations: Ids of the calibrations it believed.
+        ledger: Folder they were read from, or None.
     """
 
     plan: Plan[Any]
@@ -32,6 +34,23 @@ class Asked:
     simulated: list[str]
     seed: int
     truth_seed: int
+    calibrations: list[str]
+    ledger: Path | None
+
+    def open_bench(self) -> Bench:
+        """Return its bench, not entered yet, that believes what it believed.
+
+        Raises:
+            ConfigError: Its calibrations are no longer those of the ledger.
+        """
+        bench = Bench(self.bench, self.simulated, seed=self.seed, truth_seed=self.truth_seed, ledger=self.ledger)
+        now = [entry.id for entry in bench.belief.used]
+        if now != self.calibrations:
+            raise ConfigError(
+                f"ledger {self.ledger}: holds {', '.join(now) or 'nothing valid'} for this bench, the run began with "
+                f"{', '.join(self.calibrations)}; put these back, or start a new run"
+            )
+        return bench
 
 
 def read_asked(run: Path) -> Asked:
@@ -58,4 +77,6 @@ def read_asked(run: Path) -> Asked:
         header["simulated"],
         header["seed"],
         header["truth_seed"],
+        header["calibrations"],
+        Path(header["ledger"]) if header["ledger"] and header["calibrations"] else None,
     )

@@ -1,6 +1,6 @@
 """Base classes of all device kinds; drivers and simulated twins derive from them."""
 
-from labctl.devices.base import Device
+from labctl.devices.base import Device, twin_serial
 from labctl.devices.beam import Beam, BeamSettings
 from labctl.devices.camera import Camera, CameraSettings, Counts, Frames
 from labctl.devices.cell import CellSettings, VapourCell
@@ -37,4 +37,5 @@ __all__ = [
     "VapourCell",
     "identity_codebook",
     "pattern_fault",
+    "twin_serial",
 ]

@@ -8,6 +8,11 @@ from labctl.clock import Clock
 from labctl.errors import LimitError, StateError
 
 
+def twin_serial(truth_seed: int, imperfection_scale: float) -> str:
+    """Return what stands in as the serial number of every twin: `twin-3`, or `twin-3@2` at another scale than 1."""
+    return f"twin-{truth_seed}" + (f"@{imperfection_scale:g}" if imperfection_scale != 1 else "")
+
+
 class Device(ABC):
     """One device of the bench; the public method validates, the `_do_*` hook of a driver or twin acts.
 

@@ -1,6 +1,6 @@
 """The typed light path of a bench: its elements in pump order, read as layers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -169,8 +169,24 @@ class Layout(StrictModel):
 
     def _named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         for element in self.elements:
-            prefix = element.camera if isinstance(element, Tap | Read) else element.device
-            yield from parameters_of(element, prefix)
+            yield from parameters_of(element, _prefix(element))
             if isinstance(element, Regenerate) and element.backward:
                 yield from parameters_of(element.backward, element.backward.device)
         yield from parameters_of(self.reference, "reference")
+
+    def with_parameters(self, parameters: Mapping[str, Parameter]) -> Self:
+        """Return the same layout with these parameters, by name as in `parameters`, in place of its own."""
+        light = []
+        for entry in self.light:
+            kind, element = next(iter(entry.model_fields_set)), entry.element
+            changed = {name: parameters[full] for name in type(element).model_fields
+                       if (full := f"{_prefix(element)}.{name}") in parameters}  # fmt: skip
+            light.append(entry.model_copy(update={kind: element.model_copy(update=changed)}))
+        # made anew rather than copied: a copy would keep the stages of the old elements
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self).model_construct(**{**fields, "light": tuple(light)})
+
+
+def _prefix(element: Element) -> str:
+    """Return the device an element's parameters are named after."""
+    return element.camera if isinstance(element, Tap | Read) else element.device

@@ -59,7 +59,7 @@ def evaluate(
         network.prepare()
         network.write_masks(weights)
         network.measure_background()
-        message = f"weights of {settings.run} on bench {bench.file.name}"
+        message = f"weights of {settings.run} on bench {bench.file.name}; {bench.belief.describe()}"
         yield Record("setup", 0, bench.clock.now_s(), {"message": message})
         confusion = bench_confusion(network, test)
         measured = confusion_accuracy(confusion)

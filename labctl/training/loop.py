@@ -122,7 +122,7 @@ class Training:
         cells = "".join(f"{cell} at {at_c:.1f} degC, " for cell, at_c in self.network.temperatures_c.items())
         return (
             f"{len(self._train)} training and {len(self._test)} test samples; {where}, method {self.method}; "
-            f"{cells}optical depth {absorption.depth:.3g}, {absorption.law} law"
+            f"{cells}optical depth {absorption.depth:.3g}, {absorption.law} law; {self._bench.belief.describe()}"
         )
 
     # ---- one epoch

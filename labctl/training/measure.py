@@ -31,6 +31,7 @@ from labctl.training.reference import (
     pilot_response,
     pilot_strength,
     turn_back,
+    unreadable,
 )
 
 logger = logging.getLogger(__name__)
@@ -349,13 +350,27 @@ class BenchNetwork:
             furthest = max((abs(phase) for phase in means.values()), default=0.0)
             still = abs(self.phase_error_rad) <= LARGEST_PHASE_RAD and furthest <= LARGEST_OFFSET_RAD
             if still or self._quadratures == 2:
-                turned = {camera: turn_back(fields[camera], phases.get(camera, np.zeros(1))) for camera in cameras}
-                return {camera: self._reading(layer, camera, turned[camera], saturated[camera]) for camera in cameras}
+                return {
+                    camera: self._upright(layer, camera, fields[camera], phases.get(camera, np.zeros(1)), lost)
+                    for camera, lost in saturated.items()
+                }
             self.tally.relocks += 1
         raise RunAborted(
             f"reference phase moved by {self.phase_error_rad:+.2f} rad within one batch, {RELOCKS} times running; "
             f"{LARGEST_PHASE_RAD} rad is allowed: shield the reference arm, use smaller batches or quadratures=2"
         )
+
+    def _upright(
+        self, layer: int, camera: str, fields: Fields, phases: NDArray[np.floating], lost: NDArray[np.bool_]
+    ) -> Reading:
+        """Return the data of fields read at `phases`, each mode turned by its own calibrated phase as well."""
+        calibrated = self.bench.belief.modes(f"{camera}.reference_phase")
+        own = np.zeros(1) if calibrated is None else np.pad(calibrated, (0, PILOTS))
+        unread = unreadable(fields, phases, own)
+        if unread.any():
+            self.warn(f"{camera}: {int(unread.any(0).sum())} of {len(own)} modes are near a quarter wave of reference "
+                      f"phase and count as clipped; align the reference and calibrate again")  # fmt: skip
+        return self._reading(layer, camera, turn_back(fields, phases, own), lost | unread)
 
     def _take_fields(
         self, layer: int, stacks: Mapping[str, PatternStack], quadratures: Sequence[list[Shot]], signs: Floats

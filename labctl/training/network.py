@@ -29,6 +29,12 @@ class NetworkShape:
     hidden: tuple[int, ...]
     outputs: int
 
+    @classmethod
+    def largest(cls, file: BenchFile) -> "NetworkShape":
+        """Return the network that uses every data mode of a bench."""
+        first, ends = file.stages[0].source.modes, [stage.end.modes for stage in file.stages]
+        return cls(first, tuple(ends[:-1]), ends[-1])
+
     @property
     def layers(self) -> list[tuple[int, int]]:
         """Weight shapes (rows, columns) in pump order."""

@@ -10,19 +10,13 @@ from labctl.bench import BenchFile
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.errors import ConfigError
 from labctl.optics.elements import centred_origin
-from labctl.optics.network import Source, StageOptics, build_stages
+from labctl.optics.network import Source, build_stages
 from labctl.optics.parameters import believed
+from labctl.optics.pilots import pilot_columns, write_pilots
 from labctl.optics.scales import stage_scales
 from labctl.training.network import NetworkShape
 
 Floats = NDArray[np.float32]
-
-PILOT_SHARE = 0.75
-"""Field of the pilots in the first layer, as a share of the full scale of the camera that reads them."""
-
-PASSED_PILOT = 0.8
-"""Modulation that passes a pilot on through later layers: uneven light may make it half as strong again, and its
-camera must not saturate then."""
 
 
 class NetworkPatterns:
@@ -65,25 +59,8 @@ class NetworkPatterns:
         rows, columns = weight.shape
         modulation = np.clip(weight, -limit, limit) / scales.weight_per_modulation
         blocks[:rows, :columns] = multiplier.inverse(modulation / multiplier.slit[:columns])
-        first = optics.stage.end.modes
-        if layer == 0:  # the pilot columns are all alike: one row sums them, the other a quarter period shifted
-            lit = slice(optics.stage.source.modes, optics.stage.source.modes + self._pilot_columns(optics))
-            blocks[first, lit] = multiplier.full_index
-            blocks[first + 1, lit] = multiplier.quarter_index
-        else:  # pilots come in as such and are passed on
-            for pilot in range(2):
-                blocks[first + pilot, optics.stage.source.modes + pilot] = multiplier.inverse(np.array(PASSED_PILOT))
-        # a pilot's blurred phase must not send its light into the last data column
-        border = optics.stage.source.modes - 1
-        for row in (first, first + 1):
-            left, right = int(blocks[row, border - 1]), int(blocks[row, border + 1])
-            blocks[row, border] = multiplier.silent_index(left, right)
+        write_pilots(blocks, optics, pilot_columns(optics, scales.weight_per_modulation))
         return blocks
-
-    def _pilot_columns(self, optics: StageOptics) -> int:
-        full = self.scales[0].weight_per_modulation * optics.multiplier.reach
-        wanted = round(PILOT_SHARE * optics.stage.end.full_scale / full)
-        return max(1, min(wanted, optics.stage.columns - optics.stage.source.modes))
 
     def shown_weights(self, weights: Sequence[Floats]) -> list[torch.Tensor]:
         """Return the weights the calibrated model says the panels show: levels, clipping and crosstalk included."""
@@ -113,6 +90,11 @@ class NetworkPatterns:
         if injector is None:
             raise ConfigError(f"layer {layer} of bench {self._file.name} has no device that injects errors")
         return self._stack(injector, self._data_indices(injector, errors))
+
+    def every_mode(self, layer: int, amplitudes: Floats) -> PatternStack:
+        """Return the frames that write `amplitudes` (n, modes), -1..1, on all modes of a layer's source, pilots too."""
+        source = self.optics[layer].source
+        return self._stack(source, source.indices(amplitudes))
 
     def dark(self) -> PatternStack:
         """Return one frame of the input device without any light, pilots included."""

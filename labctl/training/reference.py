@@ -16,6 +16,11 @@ LARGEST_PHASE_RAD = 0.3
 LARGEST_OFFSET_RAD = 1.0
 """Furthest a camera may stand from those read with it; half of a reading's slope is left there."""
 
+READABLE_COSINE = 0.5
+"""Cosine of a mode's phase below which one quadrature does not read it: at 60 degrees its noise has doubled."""
+
+ALL_MODES_ALIKE = np.zeros(1)
+
 OFFSET_GAIN = 0.05
 """Share of an unexpected phase that is taken for a camera's own offset: it stands still, the common phase walks."""
 
@@ -121,14 +126,31 @@ def mean_phase(phases_rad: NDArray[np.floating]) -> float:
     return float(np.angle(np.exp(1j * phases_rad).mean()))
 
 
-def turn_back(fields: Fields, phases_rad: NDArray[np.floating]) -> NDArray[np.float32]:
+def unreadable(fields: Fields, phases_rad: NDArray[np.floating], own_rad: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return where one quadrature says too little of a field; arguments as for `turn_back`."""
+    if np.iscomplexobj(fields):
+        return np.zeros((1, 1), bool)
+    return np.abs(np.cos(phases_rad[:, None] + own_rad)) < READABLE_COSINE
+
+
+def turn_back(
+    fields: Fields, phases_rad: NDArray[np.floating], own_rad: NDArray[np.floating] = ALL_MODES_ALIKE
+) -> NDArray[np.float32]:
     """Return the in-phase part of fields (n, modes) that were read at `phases_rad` (n,) or (1,).
 
-    One quadrature alone has lost the cosine of the phase, and the other part of the field with it.
+    One quadrature alone has lost the cosine of the phase, and the other part of the field with it; 0 where it is
+    unreadable.
+
+    Args:
+        fields: Complex fields, or one quadrature.
+        phases_rad: Phase of every reading, or of all.
+        own_rad: Phase of every mode beside its camera's, (modes,) or (1,).
     """
+    phases = phases_rad[:, None] + own_rad
     if np.iscomplexobj(fields):
-        return np.real(fields * np.exp(-1j * phases_rad)[:, None]).astype(np.float32)
-    return (fields / np.cos(phases_rad)[:, None]).astype(np.float32)
+        return np.real(fields * np.exp(-1j * phases)).astype(np.float32)
+    unread = unreadable(fields, phases_rad, own_rad)
+    return np.where(unread, 0, fields / np.where(unread, 1, np.cos(phases))).astype(np.float32)
 
 
 def _turn(phase_rad: float) -> float:

@@ -570,7 +570,8 @@ def test_the_command_prints_lines_for_people(capsys: pytest.CaptureFixture[str])
     truth_module.main([str(SMALL_BENCH)])
     lines = capsys.readouterr().out.splitlines()
     parameters = load_bench(SMALL_BENCH).parameters()
-    assert [line.split()[0] for line in lines] == list(parameters)
+    assert [line.split()[0] for line in lines[: len(parameters)]] == list(parameters)
+    assert {line.split()[0] for line in lines[len(parameters) :]} == {f"{name}.reference_phase" for name in CAMERAS}
     assert all(math.isfinite(float(line.split()[1])) for line in lines)
 
 

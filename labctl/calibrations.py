@@ -1,0 +1,73 @@
+"""What a calibration is: a plan that measures, a pure fit of what it measured, and how long the result holds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from labctl.bench import Bench
+from labctl.documents import nearest
+from labctl.errors import ConfigError
+from labctl.ledger import Entry, Fit, new_id
+from labctl.plan import Plan, Settings
+
+CALIBRATION_GROUP = "labctl.calibrations"
+"""Entry-point group under which packages announce their calibrations."""
+
+MEASURED = "measurement"
+"""Kind of the record of a measuring plan that holds all its fit needs."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A procedure that finds parameters of `labctl.optics` on a bench.
+
+    Args:
+        name: Name on the command line and in the ledger.
+        measure: Plan that ends with one record of kind `measurement`.
+        fit: Pure function of that record's values and arrays; raises FitRejected when they do not determine the
+            parameters.
+        valid_for_s: Age in seconds at which the result expires.
+        valid_because: Where that age is from.
+    """
+
+    name: str
+    measure: Plan[Any]
+    fit: Callable[[Mapping[str, Any]], Fit]
+    valid_for_s: float
+    valid_because: str
+
+    def entry(self, bench: Bench, settings: Settings, fit: Fit, made_at: datetime) -> Entry:
+        """Return the ledger entry of `fit`, made on `bench` with `settings`."""
+        return Entry(
+            id=new_id(self.name, made_at),
+            calibration=self.name,
+            made_at=made_at,
+            bench=bench.file.name,
+            simulated=bench.light_is_simulated,
+            made_on=bench.identity,
+            settings=settings.model_dump(mode="json"),
+            valid_for_s=self.valid_for_s,
+            fit=fit,
+        )
+
+
+def find_calibrations() -> dict[str, EntryPoint]:
+    """Return every announced calibration by name, none of them imported yet."""
+    return {entry.name: entry for entry in sorted(entry_points(group=CALIBRATION_GROUP), key=lambda one: one.name)}
+
+
+def load_calibration(name: str) -> Calibration:
+    """Return the calibration of that name.
+
+    Raises:
+        ConfigError: There is none, or its module cannot be imported.
+    """
+    known = find_calibrations()
+    if name not in known:
+        raise ConfigError(f"no calibration '{name}'{nearest(name, known)}; labctl list calibrations shows all")
+    try:
+        return known[name].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"calibration '{name}': {known[name].value} cannot be imported: {error}") from error
