@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from labctl.bench import BenchFile
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.errors import ConfigError
+from labctl.optics.crosstalk import ROW_REACH
 from labctl.optics.elements import centred_origin
+from labctl.optics.multiplier import SlitMultiplier
 from labctl.optics.network import Source, StageOptics, build_stages
 from labctl.optics.parameters import believed
 from labctl.optics.scales import stage_scales
@@ -78,6 +80,7 @@ class NetworkPatterns:
         for row in (first, first + 1):
             left, right = int(blocks[row, border - 1]), int(blocks[row, border + 1])
             blocks[row, border] = multiplier.silent_index(left, right)
+        _silence_around_pilots(multiplier, blocks, first, border + 1)
         return blocks
 
     def _pilot_columns(self, optics: StageOptics) -> int:
@@ -142,6 +145,22 @@ class NetworkPatterns:
             self._mirror_codes[device] = Codebook(f"code of {device}", source.tiles, element.block)
         origin = centred_origin(self._file.settings(device).shape, element.block, (1, source.modes))
         return PatternStack(indices[:, None, :], self._mirror_codes[device], origin)
+
+
+def _silence_around_pilots(multiplier: SlitMultiplier, blocks: NDArray[np.uint16], rows: int, columns: int) -> None:
+    """Let blocks that belong to no weight and no pilot cancel what the order stop spreads onto them.
+
+    Args:
+        multiplier: The panel.
+        blocks: Indices of all its blocks, changed in place.
+        rows: Data rows; pilots are below them.
+        columns: Data columns; pilots are beside them.
+    """
+    near = blocks[max(0, rows - ROW_REACH) :]
+    silent = near == multiplier.zero_index
+    silent[: rows - len(blocks), :columns] = False
+    stray = multiplier.modulation(near).real.numpy() / multiplier.slit
+    near[silent] = multiplier.inverse(-stray)[silent]
 
 
 def _require_numbers(what: str, array: Floats, shape: tuple[int, int]) -> None:
