@@ -104,8 +104,8 @@ def test_ideal_16_bit_twins_measure_the_gradient_at_what_is_shown(law: str):
                 network.absorption,
                 rule,
             )
-            # the stop spreads data rows onto the pilots' row, where 255 levels cancel it to 0.2 % of a weight: the error's
-            # in-phase pilot brings that back into every column, which the model of the network's own weights lacks
+            # the stop spreads data rows onto the pilots' row, where 255 levels cancel it to 0.2 % of a weight: the
+            # error's pilot brings that back into every column, which the model of the network's own weights lacks
             for ours, model, bar in zip(measured.layers, expected, (2e-2, 2e-3), strict=True):
                 error = float(np.linalg.norm(ours - model.numpy()) / np.linalg.norm(model.numpy()))
                 assert error <= bar
