@@ -31,8 +31,8 @@ from sim_backends.truth import Truth
 ROW_REACH = 8
 """Blocks to each side whose light the order stop spreads onto a row; further ones send less than 0.1 % of theirs."""
 
-CHUNK_COLUMNS = 64
-"""Block columns propagated at a time: 70 MB of sub-pixels on the largest bench."""
+CHUNK_SAMPLES = 4_000_000
+"""Sub-pixels propagated at a time: 32 MB of field, and a few times that while they are made."""
 
 
 class WavePanel:
@@ -81,9 +81,10 @@ class WavePanel:
         """
         (rows, columns), (high, wide) = self._multiplier.shape, self._multiplier.block
         levels = _window(frame, origin, (rows * high, columns * wide), self.border)
+        step = max(1, CHUNK_SAMPLES // (len(levels) * wide * SUBPIXELS**2))
         parts = []
-        for first in range(0, columns, CHUNK_COLUMNS):
-            count = min(CHUNK_COLUMNS, columns - first)
+        for first in range(0, columns, step):
+            count = min(step, columns - first)
             part = levels[:, first * wide : (first + count) * wide + 2 * self.border[1]]
             parts.append(self._columns(part, first, count, int(frame[0, 0])))
         pixels = len(self._slit)

@@ -83,7 +83,7 @@ class Table:
         origin = centred_origin(self.file.settings(panel).shape, multiplier.block, multiplier.shape)
         code = Codebook("blazed", multiplier.tiles, multiplier.block, multiplier.rest)
         self.bench.slm(panel).show(Pattern(indices, code, origin))
-        return multiplier.modulation(indices).numpy() * np.float32(multiplier.amplitude)
+        return np.asarray(multiplier.modulation(indices).numpy() * multiplier.amplitude, np.complex64)
 
     def counts(
         self,

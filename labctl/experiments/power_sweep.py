@@ -44,7 +44,7 @@ def _budget(bench: Bench, settings: SweepSettings) -> Budget:
     cells = _cells(bench)
     points = settings.points * len(cells)
     exposures = {
-        "setup": setup_exposures(layers, settings.repeats, settings.error_exposures),
+        "setup": setup_exposures(layers, [settings.repeats] * (layers - 1), settings.error_exposures),
         "background": 2 * layers * BACKGROUND_SHOTS,
         "sweep": points * settings.repeats * (2 + settings.error_exposures),
     }

@@ -14,11 +14,19 @@ Three laws (Guo et al., Photonics Research 9(3):B71, 2021, eqs. 4 to 6, and its 
 import math
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Law = Literal["published", "propagated", "doppler"]
 LAWS: tuple[Law, ...] = get_args(Law)
+
+Profile = Literal["uniform", "gaussian"]
+"""Profile of a beam in the cell. `uniform` is the published convention: E^2 = 1 is meant of the mean, power over
+pi w0^2, everywhere in the beam. A `gaussian` of the same power has twice that at its centre."""
+
+PROFILE_POINTS = 24
+"""Gauss-Legendre points over a Gaussian's profile; 200 change no transmission by more than 4e-4 up to depth 30."""
 
 SMALLEST_S = 1e-20
 """Saturation below which a field counts as weak; keeps logarithms finite at zero field."""
@@ -48,6 +56,18 @@ def transmission(saturation: Tensor, depth: float | Tensor, law: Law) -> Tensor:
         return torch.exp(-0.5 * depth / (1 + saturation))
     entrance = saturation.clamp_min(SMALLEST_S)
     return torch.exp(0.5 * (_log_after(entrance, depth, law) - torch.log(entrance)))
+
+
+def profile_points(profile: Profile) -> tuple[Tensor, Tensor]:
+    """Return where a beam's profile is sampled: local over mean intensity, and weights of sum 1.
+
+    What a Gaussian mode keeps of its own shape behind a transmission t(S(r)) is the mean of t over its power, and with
+    v = exp(-2 r^2 / w0^2) that is the integral of t(2 S v) over v from 0 to 1.
+    """
+    if profile == "uniform":
+        return torch.ones(1), torch.ones(1)
+    points, weights = np.polynomial.legendre.leggauss(PROFILE_POINTS)
+    return torch.from_numpy(points + 1).float(), torch.from_numpy(weights / 2).float()
 
 
 def saturation_after(saturation: Tensor, depth: float | Tensor, law: Law) -> Tensor:

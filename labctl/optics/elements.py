@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, PositiveInt, model_validator
 
 from labctl.documents import StrictModel
+from labctl.optics.absorber import Profile
 from labctl.optics.modulator import DMD_LEVELS
 from labctl.optics.parameters import (
     DecibelParameter,
@@ -262,6 +263,7 @@ class Absorb(StrictModel):
         leak_rejection: Suppression of pump light that window reflections send towards the probe's camera.
         beam_pitch_m: Distance between the beams of neighbouring modes.
         aperture_m: Clear aperture.
+        profile: Profile of the beams (see `labctl.optics.absorber.Profile`).
     """
 
     device: str
@@ -270,6 +272,7 @@ class Absorb(StrictModel):
     leak_rejection: DecibelParameter
     beam_pitch_m: Metres
     aperture_m: Metres
+    profile: Profile = "uniform"
 
 
 class Read(StrictModel):

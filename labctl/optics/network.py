@@ -116,6 +116,7 @@ class Absorber:
         saturation_ratio: Saturation power over the power of field 1.
         kappa: Depth of the pump-probe population grating.
         crosstalk: Share of a neighbour's intensity that saturates a mode (atoms fly between beams).
+        profile: Profile of the beams.
     """
 
     def __init__(
@@ -125,17 +126,19 @@ class Absorber:
         saturation_ratio: float = 1.0,
         kappa: float = 0.0,
         crosstalk: float = 0.0,
+        profile: absorber.Profile = "uniform",
     ) -> None:
         self.law: absorber.Law = law
         self.depth_at_70c = depth_at_70c
         self.saturation_ratio = saturation_ratio
         self.kappa = kappa
         self.crosstalk = crosstalk
+        self._points, self._weights = absorber.profile_points(profile)
 
     def transmissions(
         self, pump: Tensor, temperature_c: float, detuning_hz: Tensor | float = 0.0, depth_scale: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Return the field transmissions of pump and probe for pump fields (n, modes).
+        """Return the field transmissions of pump and probe for pump fields (n, modes), averaged over the beams.
 
         Args:
             pump: Pump fields at their entrance.
@@ -148,9 +151,12 @@ class Absorber:
             beside = torch.nn.functional.pad(saturation, (1, 1))
             saturation = saturation + self.crosstalk * (beside[:, :-2] + beside[:, 2:])
         on_line = absorber.depth_at(temperature_c, self.depth_at_70c) * depth_scale
-        saturation, depth, overlap = absorber.detuned(saturation, on_line, detuning_hz, self.law)
-        probe = absorber.probe_transmission(saturation, depth, self.law, self.kappa, overlap)
-        return absorber.transmission(saturation, depth, self.law), probe
+        pump_mean, probe_mean = torch.zeros_like(saturation), torch.zeros_like(saturation)
+        for point, weight in zip(self._points, self._weights, strict=True):
+            local, depth, overlap = absorber.detuned(saturation * point, on_line, detuning_hz, self.law)
+            pump_mean += weight * absorber.transmission(local, depth, self.law)
+            probe_mean += weight * absorber.probe_transmission(local, depth, self.law, self.kappa, overlap)
+        return pump_mean, probe_mean
 
 
 class StageOptics:
@@ -197,7 +203,7 @@ class StageOptics:
             cell = stage.absorb.device
             ratio = values[f"{cell}.saturation_power"] / unit
             depth = values[f"{cell}.depth_at_70c"]
-            self.absorber = Absorber(layout.absorber_law, depth, ratio, kappa, crosstalk)
+            self.absorber = Absorber(layout.absorber_law, depth, ratio, kappa, crosstalk, stage.absorb.profile)
 
 
 def build_stages(

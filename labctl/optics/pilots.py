@@ -7,15 +7,13 @@ stage both rows sum the same columns behind the data; later stages are sent pilo
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.optics.elements import Encode
+from labctl.optics.crosstalk import ROW_REACH
+from labctl.optics.elements import PILOTS, Encode
+from labctl.optics.multiplier import SlitMultiplier
 from labctl.optics.network import StageOptics
 
 PILOT_SHARE = 0.75
 """Field of the pilots in the first stage, as a share of the full scale of the camera that reads them."""
-
-PASSED_PILOT = 0.8
-"""Modulation that passes a pilot on through later layers: uneven light may make it half as strong again, and its
-camera must not saturate then."""
 
 
 def pilot_columns(optics: StageOptics, weight_per_modulation: float) -> int:
@@ -39,10 +37,41 @@ def write_pilots(blocks: NDArray[np.uint16], optics: StageOptics, columns: int) 
         blocks[first, lit] = multiplier.full_index
         blocks[first + 1, lit] = multiplier.quarter_index
     else:
-        for pilot in range(2):
-            blocks[first + pilot, source.modes + pilot] = multiplier.inverse(np.array(PASSED_PILOT))
+        for pilot in range(PILOTS):
+            blocks[first + pilot, source.modes + pilot] = multiplier.full_index
     # a pilot's blurred phase must not send its light into the last data column
     border = source.modes - 1
     for row in (first, first + 1):
         left, right = int(blocks[row, border - 1]), int(blocks[row, border + 1])
         blocks[row, border] = multiplier.silent_index(left, right)
+    _silence_around(multiplier, blocks, first, border + 1)
+
+
+def _silence_around(multiplier: SlitMultiplier, blocks: NDArray[np.uint16], rows: int, columns: int) -> None:
+    """Let blocks that belong to no weight and no pilot cancel what the order stop spreads onto them.
+
+    Args:
+        multiplier: The panel.
+        blocks: Indices of all its blocks, changed in place.
+        rows: Data rows; pilots are below them.
+        columns: Data columns; pilots are beside them.
+    """
+    near = blocks[max(0, rows - ROW_REACH) :]
+    silent = near == multiplier.zero_index
+    silent[: rows - len(blocks), :columns] = False
+    stray = multiplier.modulation(near).real.numpy() / multiplier.slit
+    near[silent] = multiplier.inverse(-stray)[silent]
+
+
+def pilot_spill(multiplier: SlitMultiplier, blocks: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return the modulation by which pilots sent in at the output come back in every column, shape (columns,).
+
+    The order stop spreads the data rows onto the pilots' rows; what blocks there cannot cancel, for want of levels, is
+    known from the model. The in-phase pilot comes back by the real part, the shifted one by the imaginary.
+
+    Args:
+        multiplier: The panel.
+        blocks: Indices of all its blocks.
+    """
+    found = multiplier.modulation(blocks[-(PILOTS + ROW_REACH) :]).numpy()[-PILOTS:]
+    return np.asarray(found[0].real - found[1].imag, np.float32)

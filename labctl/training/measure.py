@@ -130,6 +130,7 @@ class BenchNetwork:
         self._reference_electrons: dict[str, NDArray[np.float32]] = {}
         self._background: dict[str, Floats] = {}
         self._pilots: dict[str, NDArray[np.complex128]] = {}
+        self._spill: dict[int, Floats] = {}
         self.transfer: list[Floats] = [np.ones(layer, np.float32) for layer in shape.layers]
         self.temperatures_c = depth_settings(bench, optical_depth)
         self.absorption = Absorption(bench.file.absorber_law, optical_depth if self.temperatures_c else 0.0)
@@ -233,7 +234,9 @@ class BenchNetwork:
 
     def _show_mask(self, layer: int, weight: Floats) -> None:
         panel = self.bench.slm(self.bench.file.stages[layer].multiply.device)
-        panel.show(self.patterns.mask(layer, weight))
+        pattern = self.patterns.mask(layer, weight)
+        panel.show(pattern)
+        self._spill[layer] = self.patterns.pilot_spill(layer, pattern.indices)
         self.tally.mask_writes += 1
 
     # ---- fields
@@ -293,7 +296,9 @@ class BenchNetwork:
 
         signs = np.array([math.cos(p) * math.cos(r) for p, r in steps], np.float32).round()
         reading = self._read(layer, (camera,), stacks, shots, signs)[camera]
-        return Reading(reading.data * scale, reading.clipped)
+        # pilots leave light in the data columns, and like the error itself it has passed the pumped cell
+        passed = self.absorption.probe(torch.from_numpy(self.patterns.sent_sums(layer, values))).numpy()
+        return Reading((reading.data - self._spill[layer] * passed) * scale, reading.clipped)
 
     def exact_factor(self, sums: Floats, activations: Floats) -> Floats:
         """Return what turns the probe's transmission into the exact derivative, from measured fields."""

@@ -72,9 +72,13 @@ class Absorption:
         """Return the activations of `sums`, both in units of the saturation field."""
         return absorber.forward(sums, self.depth, self.law)
 
+    def probe(self, sums: Tensor) -> Tensor:
+        """Return the probe's field transmission where the cell is pumped by `sums`."""
+        return absorber.transmission(sums**2, self.depth, self.law)
+
     def slope(self, sums: Tensor, activations: Tensor, rule: Rule) -> Tensor:
         """Return what stands for the activation's derivative: probe transmission, or that times the exact factor."""
-        probe = absorber.transmission(sums**2, self.depth, self.law)
+        probe = self.probe(sums)
         if rule == "approximate":
             return probe
         return probe * absorber.exact_factor(sums**2, activations**2, self.depth, self.law)

@@ -12,7 +12,7 @@ from labctl.errors import ConfigError
 from labctl.optics.elements import centred_origin
 from labctl.optics.network import Source, build_stages
 from labctl.optics.parameters import believed
-from labctl.optics.pilots import pilot_columns, write_pilots
+from labctl.optics.pilots import pilot_columns, pilot_spill, write_pilots
 from labctl.optics.scales import stage_scales
 from labctl.training.network import NetworkShape
 
@@ -61,6 +61,11 @@ class NetworkPatterns:
         blocks[:rows, :columns] = multiplier.inverse(modulation / multiplier.slit[:columns])
         write_pilots(blocks, optics, pilot_columns(optics, scales.weight_per_modulation))
         return blocks
+
+    def pilot_spill(self, layer: int, blocks: NDArray[np.uint16]) -> Floats:
+        """Return what a way back through `blocks` carries of the pilots into each data column, shape (columns,)."""
+        spill = pilot_spill(self.optics[layer].multiplier, blocks) * self.scales[layer].weight_per_modulation
+        return spill[: self._shape.layers[layer][1]]
 
     def shown_weights(self, weights: Sequence[Floats]) -> list[torch.Tensor]:
         """Return the weights the calibrated model says the panels show: levels, clipping and crosstalk included."""
