@@ -77,8 +77,8 @@ class TwinDMD(DMD):
     def _do_load_blocks(self, sequence: Sequence, patterns: PatternStack) -> None:
         self._light.load_mirrors(self.name, sequence.id, patterns)
 
-    def _do_show_blocks(self, pattern: Pattern) -> None:
-        self._light.show_mirrors(self.name, pattern)
+    def _do_show_blocks(self, pattern: Pattern, number: int) -> None:
+        self._light.show_mirrors(self.name, pattern, number)
 
     def _do_set_timing(self, picture_s: float) -> None:
         self._picture_s = picture_s
@@ -87,7 +87,7 @@ class TwinDMD(DMD):
         self._trigger = trigger
 
     def _do_play(self, sequence: Sequence, order: NDArray[np.integer]) -> None:
-        self._light.arm_mirrors(self.name, sequence.id, order)
+        self._light.arm_mirrors(self.name, sequence.id, order // self.copies, sequence.numbers(order))
         if self._trigger == "internal":
             self._light.trigger(self.name, len(order), self._picture_s)
 

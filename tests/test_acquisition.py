@@ -251,12 +251,15 @@ def test_a_shot_that_cannot_be_taken_is_refused(case: str, table: "Table", stack
 
 
 class LossyCamera(TwinCamera):
-    """A camera that misses the second of its triggers."""
+    """A camera that misses the last of its triggers."""
+
+    def _do_arm(self, n: int, trigger: Any) -> None:
+        self.missed = 1 if trigger == "external" else 0
+        super()._do_arm(n, trigger)
 
     def _do_collect(self) -> Frames:
         frames = super()._do_collect()
-        kept = np.arange(len(frames)) != 1
-        return Frames(frames.counts[kept], frames.ids[kept], frames.times_s[kept])
+        return frames[np.arange(len(frames) - self.missed)]
 
 
 class GappyCamera(TwinCamera):
@@ -274,14 +277,13 @@ def test_a_lost_frame_is_an_error_and_all_is_off(
 ):
     table = open_table({**quiet, f"devices.{camera}.twin": f"{__name__}.LossyCamera"})
     shots = [error_shot(k, k) for k in range(3)]
-    with pytest.raises(FrameLost, match=f"{camera}: 2 frames came"):
+    with pytest.raises(FrameLost, match=f"{camera}: 1 of 3 shots have no frame of their own after 2 retries.*1 lost"):
         measure(table.bench, used(stacks, *shots), shots)
     assert_as_before(table, "dmd_hidden", "camera_hidden_1")
     assert_as_before(table, "dmd_hidden", "camera_error_1")
     assert table.bench.dmd("dmd_error").state()["sequences"] == 0
     with pytest.raises(FrameLost):  # and not: still armed
         measure(table.bench, used(stacks, *shots), shots)
-    assert len(measure(table.bench, used(stacks, *shots), shots[:1]).frames[camera]) == 1
 
 
 def test_a_frame_lost_between_two_sequences_is_an_error(

@@ -92,6 +92,16 @@ AnyEntry = Annotated[
 ]
 
 
+class Acquisition(StrictModel):
+    """How frames are taken.
+
+    Args:
+        retries: How often shots are taken again whose frames are lost, repeated or torn.
+    """
+
+    retries: int = Field(default=2, ge=0)
+
+
 class Simulation(StrictModel):
     """How the twins behave.
 
@@ -104,6 +114,8 @@ class Simulation(StrictModel):
         imperfection_scale: Factor on every deviation.
         truth_seed: Which hidden truth, unless the command line says otherwise.
         terms: Changes to terms of the noise set, `{flicker: {value: 0.1 rad, source: ...}}`.
+        faults: What goes wrong on purpose, `[{device: camera_z1, fault: torn, rate: 1e-3}]`; the light path's package
+            says which faults there are.
     """
 
     light_path: str
@@ -114,6 +126,7 @@ class Simulation(StrictModel):
     imperfection_scale: float = Field(default=1.0, ge=0)
     truth_seed: int = Field(default=1, ge=0)
     terms: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    faults: tuple[Mapping[str, Any], ...] = ()
 
 
 class BenchFile(Layout):
@@ -123,12 +136,14 @@ class BenchFile(Layout):
         name: Name of the bench.
         description: One line for lists.
         devices: Devices by name, in the order they open; they close in reverse, beams first.
+        acquisition: How frames are taken.
         simulation: How the twins behave.
     """
 
     name: str
     description: str
     devices: Mapping[str, AnyEntry]
+    acquisition: Acquisition = Acquisition()
     simulation: Simulation
 
     def settings(self, device: str) -> Any:
@@ -184,6 +199,10 @@ def load_bench(bench: str | Path, overrides: Mapping[str, Any] | None = None) ->
         if name not in file.devices or file.devices[name].kind != wanted:
             known = ", ".join(n for n, entry in file.devices.items() if entry.kind == wanted)
             raise ConfigError(f"{document.file}: {role} '{name}' is not a {wanted} of this bench; it has: {known}")
+    for name, entry in file.devices.items():
+        for dmd in entry.settings.tags if entry.kind == "camera" else ():
+            if dmd not in file.devices or not getattr(file.settings(dmd), "tag_block", None):
+                raise ConfigError(f"{document.file}: {name} is to see the tag of '{dmd}', no DMD with a tag_block")
     return file
 
 
