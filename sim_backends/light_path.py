@@ -20,6 +20,7 @@ from labctl.optics.layout import Layout, Stage
 from labctl.optics.network import StageOptics, build_stages
 from labctl.optics.sensor import electrons_per_unit, homodyne_electrons, read_out
 from sim_backends.disturbance import Disturbance, ShotNoise
+from sim_backends.faults import Injector, read_faults
 from sim_backends.matrix import MatrixLight, cut_blocks
 from sim_backends.noise import load_noise_set
 from sim_backends.states import BeamState, MirrorState, SensorState, TableState
@@ -71,6 +72,10 @@ class LightPath:
             self.disturbance.distort(optics, settings[optics.stage.multiply.device].shape)
         # a stream of its own: tags leave the noise of all other pixels what it is without them
         self._tag_rng = stream(seed, "noise of tags")
+        jumps = {"phase_jump": self.disturbance.jump_phase, "slit_jump": self.disturbance.jump_slit}
+        events = {"disconnect": self._lose_link, **jumps}
+        faults = read_faults(simulation["faults"], list(settings))
+        self.injector = Injector(faults, clock, seed, events)
         self._settings = settings
         state = TableState()
         self.beams: dict[str, BeamState] = state.beams
@@ -136,6 +141,11 @@ class LightPath:
             raise LimitError(name, f"{len(patterns)} plain frames are too many in `matrix` fidelity; use mode blocks")
         own = np.arange(len(blocks), dtype=np.uint16).reshape(len(patterns), source.modes)
         return own, Codebook("plain frames", blocks, block)
+
+    def _lose_link(self, name: str) -> None:
+        """Do what a device does by itself when its link to the computer is lost."""
+        if name in self.beams and self._settings[name].falls_dark:
+            self.beams[name].on = False
 
     # ---- what cameras take
 

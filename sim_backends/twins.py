@@ -40,6 +40,7 @@ class TwinSLM(SLM):
     def __init__(self, name: str, clock: Clock, settings: SLMSettings, light_path: LightPath) -> None:
         super().__init__(name, clock, settings)
         self._light = light_path
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None: ...
 
@@ -63,6 +64,7 @@ class TwinDMD(DMD):
         self._light = light_path
         self._trigger: Trigger = "internal"
         self._picture_s = settings.min_picture_s
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None:
         self._trigger = "internal"
@@ -111,6 +113,7 @@ class TwinCamera(Camera):
         super().__init__(name, clock, settings)
         self._light = light_path
         self._internal = 0
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None:
         self._light.sensors[self.name] = SensorState(self.settings.exposure_s)
@@ -152,6 +155,7 @@ class TwinBeam(Beam):
         super().__init__(name, clock, settings)
         self._light = light_path
         light_path.beams[name] = BeamState(power_w=settings.power_w)
+        light_path.injector.attach(self)
 
     @property
     def _beam(self) -> BeamState:
@@ -202,6 +206,7 @@ class TwinCell(VapourCell):
         self._start_c = self._target_c = settings.min_temperature_c
         self._since_s = clock.now_s()
         light_path.temperatures_c[name] = self._do_temperature_c
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None: ...
 
@@ -227,6 +232,7 @@ class TwinStage(Stage):
         super().__init__(name, clock, settings)
         self._position_m = dict.fromkeys(settings.axes, 0.0)
         light_path.positions_m[name] = self._position_m
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None: ...
 
@@ -250,6 +256,7 @@ class TwinPowerMeter(PowerMeter):
     def __init__(self, name: str, clock: Clock, settings: PowerMeterSettings, light_path: LightPath) -> None:
         super().__init__(name, clock, settings)
         self._light = light_path
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None: ...
 

@@ -197,6 +197,7 @@ class Training:
                 "phase_error_rad": self.network.phase_error_rad,
                 "clipped_modes": tally.clipped_modes,
                 "clipped_weights": tally.clipped_weights,
+                **tally.frame_counts,
             }
         return self._record("step", values)
 
@@ -295,6 +296,7 @@ def spent(network: BenchNetwork, bench_seconds: float) -> dict[str, Any]:
     return {
         "exposures": sum(tally.exposures.values()),
         "exposures_by_heading": dict(tally.exposures),
+        **tally.frame_counts,
         "photons": tally.photons,
         "mask_writes": tally.mask_writes,
         "bench_seconds": bench_seconds,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Measurement, Shot, measure
 from labctl.bench import Bench
 from labctl.devices import PatternStack
 from labctl.errors import ConfigError, RunAborted
@@ -65,7 +65,7 @@ DARK_PILOT = 0.01
 
 @dataclass
 class Tally:
-    """What has been spent: exposure instants by heading, photons on cameras, panel frames, clipped modes."""
+    """What has been spent: exposure instants by heading, photons on cameras, panel frames; and what went wrong."""
 
     exposures: dict[str, int] = field(default_factory=dict)
     photons: float = 0.0
@@ -73,7 +73,29 @@ class Tally:
     clipped_modes: int = 0
     clipped_weights: int = 0
     relocks: int = 0
+    retries: int = 0
+    frames_lost: int = 0
+    frames_repeated: int = 0
+    frames_torn: int = 0
+    frames_saturated: int = 0
     heading: str = "setup"
+
+    def expose(self, taken: Measurement) -> None:
+        """Add the exposures of a measurement under the present heading, those of retries under their own."""
+        self.exposures[self.heading] = self.exposures.get(self.heading, 0) + taken.exposures
+        if taken.retries:
+            self.exposures["retries"] = self.exposures.get("retries", 0) + taken.retries
+        self.retries += taken.retries
+        self.frames_lost += taken.faults.lost
+        self.frames_repeated += taken.faults.repeated
+        self.frames_torn += taken.faults.torn
+        self.frames_saturated += taken.faults.saturated
+
+    @property
+    def frame_counts(self) -> dict[str, int]:
+        """Frames that could not be used, by fault, and exposures taken again for them; for records."""
+        names = ("frames_lost", "frames_repeated", "frames_torn", "frames_saturated", "retries")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -444,7 +466,7 @@ class BenchNetwork:
         """Return counts (n, modes) by camera and add the cost to the tally."""
         taken = measure(self.bench, stacks, shots)
         tally = self.tally
-        tally.exposures[tally.heading] = tally.exposures.get(tally.heading, 0) + taken.exposures
+        tally.expose(taken)
         counts = {}
         for camera, frames in taken.frames.items():
             counts[camera] = sum_modes(frames.counts, self._modes(camera), self.bench.camera(camera).top_count)
