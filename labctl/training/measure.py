@@ -164,9 +164,10 @@ class BenchNetwork:
 
     def _measure_reference(self) -> None:
         reference = self.bench.file.reference
-        device, dark = self.bench.file.stages[0].source.device, self.patterns.dark()
-        shot = Shot(reference.cameras, frozenset({reference.beam}), {device: 0})
-        frames = self._take({device: dark}, [shot] * REFERENCE_FRAMES)
+        # every source shows dark frames, so that every camera sees tags that change from shot to shot
+        dark = {stage.source.device: self.patterns.dark(k) for k, stage in enumerate(self.bench.file.stages)}
+        shot = Shot(reference.cameras, frozenset({reference.beam}), dict.fromkeys(dark, 0))
+        frames = self._take(dark, [shot] * REFERENCE_FRAMES)
         for camera, counts in frames.items():
             electrons = counts.mean(axis=0) * self._step(camera)
             if electrons.min() < 0.1 * reference.electrons.value:

@@ -114,9 +114,9 @@ class NetworkPatterns:
             raise ConfigError(f"layer {layer} of bench {self._file.name} has no device that injects errors")
         return self._stack(injector, self._data_indices(injector, errors))
 
-    def dark(self) -> PatternStack:
-        """Return one frame of the input device without any light, pilots included."""
-        source = self.optics[0].source
+    def dark(self, layer: int) -> PatternStack:
+        """Return one frame of a layer's source without any light, pilots included."""
+        source = self.optics[layer].source
         return self._stack(source, np.full((1, source.modes), source.zero_index, np.uint16))
 
     def _data_indices(self, source: Source, amplitude: Floats) -> NDArray[np.uint16]:
