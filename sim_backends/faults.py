@@ -72,8 +72,7 @@ def read_faults(listed: Sequence[Mapping[str, Any]], devices: Sequence[str]) -> 
     Raises:
         ConfigError: An unknown key, fault or device, or neither `at` nor `rate`.
     """
-    document = Document("simulation.faults", "faults: []")
-    faults = tuple(document.validate(Fault, dict(one), ("faults", k)) for k, one in enumerate(listed))
+    faults = tuple(Document(f"simulation.faults.{k}", "{}").validate(Fault, one) for k, one in enumerate(listed))
     for fault in faults:
         if fault.device not in devices:
             raise ConfigError(f"simulation.faults: no device '{fault.device}'{nearest(fault.device, devices)}")
