@@ -17,7 +17,7 @@ def taken(shots: int, start_s: float = 7.0, *, tags: bool = True) -> tuple[Frame
     """Return frames without fault, and the numbers they must show; shot k shows 100 + k."""
     numbers = 100 + np.arange(shots)[:, None]
     shown = np.repeat(numbers[:, None], 2, axis=1) if tags else None
-    times_s = start_s + PERIOD_S * np.arange(shots)
+    times_s = start_s + PERIOD_S * np.arange(shots, dtype=np.float64)
     counts = np.arange(shots, dtype=np.uint32)[:, None, None] * np.ones((1, 1, 4), np.uint32)
     return Frames(counts, np.arange(shots), times_s, shown), numbers
 
