@@ -1,8 +1,7 @@
 """The base of every device: open and close, state read back, and a safe state."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -13,6 +12,11 @@ from labctl.units import Seconds
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _plain(hook: Callable[..., object]) -> str:
+    """Return a hook's name as a person would say it: "load blocks"."""
+    return getattr(hook, "__name__", "call").removeprefix("_do_").replace("_", " ")
 
 
 class DeviceSettings(StrictModel):
@@ -108,32 +112,25 @@ class Device(ABC):
 
     def _ask_lasting(self, work_s: float, hook: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Return what a hook returns whose work itself takes `work_s` seconds; raises as `_ask` does."""
-        what = getattr(hook, "__name__", "call").removeprefix("_do_").replace("_", " ")
+        clock, longest_s = self.clock, self._call_timeout_s + work_s
+        end = clock.now_s() + longest_s
+
+        def check() -> None:
+            if clock.now_s() > end:
+                raise DeviceTimeout(
+                    self.name, f"gave no answer to '{_plain(hook)}' within {longest_s:g} s; check its power and cable"
+                )
+
+        clock.on_wait.append(check)
         try:
-            with self._ends_within(self._call_timeout_s + work_s, what):
-                return hook(*args, **options)
+            return hook(*args, **options)
         except LabError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise DeviceError(self.name, f"failed in '{what}': {reason}; check its power and cable") from error
-
-    @contextmanager
-    def _ends_within(self, longest_s: float, what: str) -> Iterator[None]:
-        """End waits of the bench clock that come later than `longest_s` from now."""
-        end = self.clock.now_s() + longest_s
-
-        def check() -> None:
-            if self.clock.now_s() > end:
-                raise DeviceTimeout(
-                    self.name, f"gave no answer to '{what}' within {longest_s:g} s; check its power and cable"
-                )
-
-        self.clock.on_wait.append(check)
-        try:
-            yield
+            reason = f"failed in '{_plain(hook)}': {type(error).__name__}: {error}"
+            raise DeviceError(self.name, f"{reason}; check its power and cable") from error
         finally:
-            self.clock.on_wait.remove(check)
+            clock.on_wait.remove(check)
 
     def _require_open(self) -> None:
         if not self._open:

@@ -39,16 +39,15 @@ def read_tags(levels: NDArray[np.number], lit: float) -> NDArray[np.int64]:
         levels: Brightness of each block, shape (..., 14).
         lit: Brightness expected of a lit block; the tag itself says what counts as lit once it is there.
     """
-    marker = levels[..., :1].astype(float)
-    share = levels / np.maximum(marker, 1e-9)
-    bits = share > 0.5
-    clear = np.all((share < _CLEAR) | (share > 1 - _CLEAR), axis=-1) & ~bits[..., 1]
-    gray = bits[..., 2:] @ (1 << np.arange(NUMBER_BITS - 1, -1, -1))
-    numbers = gray.astype(np.int64)
-    for shift in (1, 2, 4, 8):  # the running exclusive or of all higher bits
+    levels = levels.astype(np.float32)
+    marker = levels[..., :1]
+    on, off = levels > (1 - _CLEAR) * marker, levels < _CLEAR * marker
+    clear = np.all(on | off, axis=-1) & off[..., 1] & (marker[..., 0] >= _CLEAR * lit)
+    numbers = on[..., 2:] @ (1 << np.arange(NUMBER_BITS - 1, -1, -1))
+    for shift in (1, 2, 4, 8):  # from Gray code: the running exclusive or of all higher bits
         numbers ^= numbers >> shift
     dark = levels.max(axis=-1) < _CLEAR * lit
-    return np.where(dark, DARK, np.where(clear & (marker[..., 0] >= _CLEAR * lit), numbers, UNREADABLE))
+    return np.where(dark, DARK, np.where(clear, numbers, UNREADABLE))
 
 
 def paint_tag(frame: NDArray[np.unsignedinteger], number: int, block: tuple[int, int]) -> None:
