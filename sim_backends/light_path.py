@@ -248,7 +248,7 @@ class LightPath:
             power = power + self.disturbance.off_line_share / pixels * self._light.pump_power(optics, noise)[..., None]
         electrons = homodyne_electrons(quadrature, power, per_unit, self._reference_electrons(camera, noise) / pixels)
         electrons = electrons * self.disturbance.pixel_response(camera, modes, pixels, self.sensor_pixels(camera))
-        frames = electrons.reshape(len(times), *self.sensor_shape(camera))
+        frames = electrons.reshape(len(times), *self._light.frame_shape(camera, modes))
         row_noise = self.disturbance.row_noise
         if row_noise and pixels > 1:  # pixels of a mode read on their own share their row's noise
             rows = self.disturbance.rng.standard_normal((*frames.shape[:2], 1), dtype=np.float32)
