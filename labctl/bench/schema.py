@@ -1,7 +1,7 @@
 """The bench file: one strict YAML for table and twin."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,9 +17,10 @@ from labctl.devices import (
     SLMSettings,
     StageSettings,
 )
+from labctl.devices.tag import TAG_BLOCKS
 from labctl.documents import StrictModel, read_bench_document
 from labctl.errors import ConfigError
-from labctl.optics.elements import Encode
+from labctl.optics.elements import Encode, centred_origin
 from labctl.optics.layout import Layout
 
 
@@ -203,7 +204,24 @@ def load_bench(bench: str | Path, overrides: Mapping[str, Any] | None = None) ->
         for dmd in entry.settings.tags if entry.kind == "camera" else ():
             if dmd not in file.devices or not getattr(file.settings(dmd), "tag_block", None):
                 raise ConfigError(f"{document.file}: {name} is to see the tag of '{dmd}', no DMD with a tag_block")
+    for dmd, block, modes in _mode_blocks(file):
+        settings = file.settings(dmd)
+        rows, columns = settings.tag_block or (0, 0)
+        top, left = centred_origin(settings.shape, block, (1, modes))
+        if top < rows and left < TAG_BLOCKS * columns:
+            raise ConfigError(
+                f"{document.file}: {dmd}: its tag of {rows} x {TAG_BLOCKS * columns} mirrors lies over its modes, "
+                f"which begin at {(top, left)}; make their block or tag_block smaller"
+            )
     return file
+
+
+def _mode_blocks(file: BenchFile) -> Iterator[tuple[str, tuple[int, int], int]]:
+    """Yield every DMD of the light list with the block and number of its modes, pilots included."""
+    for stage in file.stages:
+        yield stage.source.device, stage.source.block, stage.columns
+        if stage.injector:
+            yield stage.injector.device, stage.injector.block, stage.rows
 
 
 def _roles(file: BenchFile) -> list[tuple[str, str]]:
