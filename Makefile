@@ -1,5 +1,5 @@
 .POSIX:
-.PHONY: help install demo test check bench
+.PHONY: help install demo test check bench soak
 
 PYTHON = python3
 VENV = .venv
@@ -20,6 +20,9 @@ test: $(INSTALLED) ## run the tests
 
 bench: $(INSTALLED) ## time labctl beside its peers, one thread
 	$(BIN)/python benchmarks/in_situ_step.py
+
+soak: $(INSTALLED) ## take 100,000 triggered frames with losses, repeats and tears injected
+	$(BIN)/python benchmarks/soak.py
 
 check: $(INSTALLED) ## lint, check formatting, types, and what imports what
 	$(BIN)/ruff check

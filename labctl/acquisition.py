@@ -1,13 +1,16 @@
 """The only way plans take light: a list of shots in, frames per camera out.
 
-Shots that follow each other with the same beams and cameras are one hardware-triggered sequence: DMD frames are
-preloaded, beam phases too, cameras are armed, and the first DMD that changes steps everything else.
+Shots that follow each other with the same beams and cameras are one sequence. Where every device has a trigger input it
+is triggered by hardware: DMD frames are preloaded, beam phases too, cameras are armed, and the first DMD that changes
+steps everything else. Elsewhere software steps it, shot by shot. Either way a shot's frame must be its own (see
+`labctl.identity`); a shot without one is taken again.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -15,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.bench import Bench
-from labctl.devices import DMD, Frames, PatternStack
+from labctl.devices import DMD, Camera, Frames, PatternStack, join_frames
 from labctl.devices import Sequence as LoadedSequence
-from labctl.errors import ConfigError, DeviceError, FrameLost
+from labctl.devices.tag import DARK
+from labctl.errors import ConfigError, FrameLost
+from labctl.identity import FrameFaults, identify
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +50,36 @@ class Measurement:
 
     Args:
         frames: By camera, one frame per shot that read it, in shot order; `times_s` are those of the shots.
-        exposures: Exposure instants used.
+        exposures: Exposure instants asked for.
+        retries: Exposure instants beyond those, for shots that had to be taken again.
+        faults: Frames that were not used.
     """
 
     frames: Mapping[str, Frames]
     exposures: int
+    retries: int = 0
+    faults: FrameFaults = field(default_factory=FrameFaults)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """One go at some shots: what each camera delivered, the position of each shot's frame in it, and what is wrong."""
+
+    frames: dict[str, Frames]
+    frame_of: dict[str, NDArray[np.int64]]
+    faults: dict[str, FrameFaults]
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Which shots have a frame of every camera."""
+        return np.all([frame_of >= 0 for frame_of in self.frame_of.values()], axis=0)
 
 
 def measure(bench: Bench, patterns: Mapping[str, PatternStack], shots: Sequence[Shot]) -> Measurement:
     """Take `shots` and return their frames; beams stay as the last shot left them.
+
+    A shot of which a camera has no frame of its own is taken again with all its cameras, as often as the bench file's
+    `acquisition.retries` says; no other frame is ever returned in its place.
 
     Args:
         bench: Open bench.
@@ -63,20 +89,74 @@ def measure(bench: Bench, patterns: Mapping[str, PatternStack], shots: Sequence[
     Raises:
         ConfigError: A shot names a stack or frame that is not there.
         DeviceError: A device failed; DMDs are halted and cameras disarmed.
-        FrameLost: A camera has other frames than the shots asked for.
+        FrameLost: Shots were still without a frame after the last retry, or something else uses a camera.
     """
     groups = [(state, list(group)) for state, group in groupby(shots, key=_static_state)]
     for _, group in groups:
         _check(patterns, group)
+    acquisition = _Acquisition(bench, patterns)
     taken: dict[str, list[Frames]] = {}
-    with _loaded(bench, patterns) as sequences:
-        for (beams, cameras, dmds, _), group in groups:
-            _switch(bench, beams)
-            _halt(bench, (name for name in _dmds(bench) if name not in dmds))
-            for camera, frames in _play(bench, sequences, group, cameras, dmds).items():
-                taken.setdefault(camera, []).append(frames)
-    joined = {camera: _join(camera, parts) for camera, parts in taken.items()}
-    return Measurement(joined, len(shots))
+    for (beams, _, dmds, _), group in groups:
+        _switch(bench, beams)
+        _halt(bench, (name for name in _dmds(bench) if name not in dmds))
+        for camera, frames in acquisition.take(group).items():
+            taken.setdefault(camera, []).append(frames)
+    joined = {camera: join_frames(parts) for camera, parts in taken.items()}
+    return Measurement(joined, len(shots), acquisition.retries, acquisition.faults)
+
+
+class _Acquisition:
+    """The groups of shots of one measurement, each taken until all its shots have frames of their own."""
+
+    def __init__(self, bench: Bench, patterns: Mapping[str, PatternStack]) -> None:
+        self.retries = 0
+        self.faults = FrameFaults()
+        self._bench, self._patterns = bench, patterns
+        self._last_ids: dict[str, int] = {}
+
+    def take(self, shots: list[Shot]) -> dict[str, Frames]:
+        """Return the frames of a group of shots alike in beams, cameras and DMDs."""
+        step = _play if _triggered(self._bench, shots[0]) else _show
+        cameras, left = shots[0].cameras, self._bench.file.acquisition.retries
+        kept: dict[str, list[Frames]] = {camera: [] for camera in cameras}
+        pending, done = np.arange(len(shots)), []
+        while True:
+            go = step(self._bench, self._patterns, [shots[k] for k in pending])
+            self._require_no_stray(go)
+            self.faults = sum(go.faults.values(), self.faults)
+            for camera in cameras:
+                kept[camera].append(go.frames[camera][go.frame_of[camera][go.whole]])
+            done.append(pending[go.whole])
+            pending = pending[~go.whole]
+            if not pending.size:
+                in_order = np.argsort(np.concatenate(done))
+                return {camera: join_frames(parts)[in_order] for camera, parts in kept.items()}
+            if not left:
+                raise self._lost(go, len(shots))
+            logger.warning("%d of %d shots are taken again", len(pending), len(shots))
+            self.retries += len(pending)
+            left -= 1
+
+    def _lost(self, go: _Taken, shots: int) -> FrameLost:
+        """Return the error for shots without a frame; it names the camera that misses most."""
+        worst = min(go.frame_of, key=lambda camera: int((go.frame_of[camera] >= 0).sum()))
+        missing, retries = int((~go.whole).sum()), self._bench.file.acquisition.retries
+        return FrameLost(
+            worst,
+            f"{missing} of {shots} shots have no frame of their own after {retries} retries, last time "
+            f"{go.faults[worst]}; check trigger cable and rate, exposure, and the light of the tags",
+        )
+
+    def _require_no_stray(self, go: _Taken) -> None:
+        """Refuse a camera that has counted frames between two sequences without faults."""
+        for camera, frames in go.frames.items():
+            last = None if go.faults[camera] or not len(frames) else int(frames.ids[-1])
+            if last is not None and camera in self._last_ids and frames.ids[0] != self._last_ids[camera] + 1:
+                raise FrameLost(
+                    camera, "frame numbers have a gap between two sequences; nothing else may use this camera"
+                )
+            self._last_ids.pop(camera, None)
+            self._last_ids |= {} if last is None else {camera: last}
 
 
 def _static_state(shot: Shot) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -105,6 +185,57 @@ def _check(patterns: Mapping[str, PatternStack], group: list[Shot]) -> None:
             raise ConfigError(f"a shot names frame {wrong[0]} of {dmd}, which has {have}")
 
 
+def _switch(bench: Bench, beams: frozenset[str]) -> None:
+    for beam in bench.beams:
+        if beam.is_on and beam.name not in beams:
+            beam.off()
+    for name in beams:
+        if not bench.beam(name).is_on:
+            bench.beam(name).on()
+
+
+def _triggered(bench: Bench, shot: Shot) -> bool:
+    """Return whether every device that a shot steps has a trigger input; the first DMD gives the pulses."""
+    stepped = [
+        *map(bench.camera, shot.cameras),
+        *map(bench.dmd, list(shot.patterns)[1:]),
+        *map(bench.beam, shot.phases_rad),
+    ]
+    return all(device.settings.external_trigger for device in stepped)
+
+
+# ---- triggered by hardware
+
+
+def _play(bench: Bench, patterns: Mapping[str, PatternStack], shots: list[Shot]) -> _Taken:
+    """Take shots as one triggered sequence."""
+    cameras, phased = [bench.camera(name) for name in shots[0].cameras], sorted(shots[0].phases_rad)
+    period_s = max(camera.settings.period_s for camera in cameras)
+    numbers: dict[str, NDArray[np.int64]] = {}
+    with _loaded(bench, {name: patterns[name] for name in shots[0].patterns}) as sequences:
+        try:
+            for name in phased:
+                bench.beam(name).load_phases([shot.phases_rad[name] for shot in shots])
+            for camera in cameras:
+                camera.arm(len(shots))
+            master, *followers = shots[0].patterns
+            for name in followers:
+                bench.dmd(name).set_trigger("external")
+                numbers[name] = bench.dmd(name).play(sequences[name], _order(shots, name))
+            bench.dmd(master).set_trigger("internal")
+            bench.dmd(master).set_timing(period_s)
+            numbers[master] = bench.dmd(master).play(sequences[master], _order(shots, master))
+            frames = {camera.name: camera.delivered() for camera in cameras}
+        except BaseException:  # a stop as well as a fault: nothing may wait for triggers that will not come
+            _try_all([camera.disarm for camera in cameras] + [bench.beam(name).clear_phases for name in phased])
+            raise
+    found = {
+        camera.name: identify(frames[camera.name], _wanted(camera, numbers, len(shots)), period_s, camera.top_count)
+        for camera in cameras
+    }
+    return _Taken(frames, {name: one[0] for name, one in found.items()}, {name: one[1] for name, one in found.items()})
+
+
 @contextmanager
 def _loaded(bench: Bench, patterns: Mapping[str, PatternStack]) -> Iterator[dict[str, LoadedSequence]]:
     """Hold the stacks in the DMDs' memories for the time of the block."""
@@ -115,67 +246,56 @@ def _loaded(bench: Bench, patterns: Mapping[str, PatternStack]) -> Iterator[dict
         yield sequences
     finally:
         for name, sequence in sequences.items():
-            try:
-                bench.dmd(name).halt()
-                bench.dmd(name).free(sequence)
-            except DeviceError:  # the fault that brought us here is the one to report
-                logger.exception("%s: sequence was not freed", name)
+            _try_all([bench.dmd(name).halt, partial(bench.dmd(name).free, sequence)])
 
 
-def _switch(bench: Bench, beams: frozenset[str]) -> None:
-    for beam in bench.beams:
-        if beam.is_on and beam.name not in beams:
-            beam.off()
-    for name in beams:
-        if not bench.beam(name).is_on:
-            bench.beam(name).on()
+# ---- stepped by software
 
 
-def _play(
-    bench: Bench,
-    sequences: Mapping[str, LoadedSequence],
-    shots: list[Shot],
-    cameras: tuple[str, ...],
-    dmds: tuple[str, ...],
-) -> dict[str, Frames]:
-    period_s = max(bench.camera(camera).settings.period_s for camera in cameras)
-    phased = sorted(shots[0].phases_rad)
+def _show(bench: Bench, patterns: Mapping[str, PatternStack], shots: list[Shot]) -> _Taken:
+    """Take shots one by one: show, wait, acquire; cameras of a shot expose one after the other."""
+    cameras = [bench.camera(name) for name in shots[0].cameras]
+    frames: dict[str, list[Frames]] = {camera.name: [] for camera in cameras}
+    frame_of: dict[str, list[int]] = {camera.name: [] for camera in cameras}
+    faults = {camera.name: FrameFaults() for camera in cameras}
     try:
-        for name in phased:
-            bench.beam(name).load_phases([shot.phases_rad[name] for shot in shots])
-        for camera in cameras:
-            bench.camera(camera).arm(len(shots))
-        master, *followers = dmds
-        for name in followers:
-            bench.dmd(name).set_trigger("external")
-            bench.dmd(name).play(sequences[name], _order(shots, name))
-        bench.dmd(master).set_trigger("internal")
-        bench.dmd(master).set_timing(period_s)
-        bench.dmd(master).play(sequences[master], _order(shots, master))
-        return {camera: bench.camera(camera).collect() for camera in cameras}
-    except BaseException:  # a stop as well as a fault: nothing may wait for triggers that will not come
-        _forget(bench, cameras, phased)
-        raise
+        for shot in shots:
+            for name, phase_rad in shot.phases_rad.items():
+                bench.beam(name).set_phase(phase_rad)
+            shown = {name: bench.dmd(name).show(patterns[name][k]) for name, k in shot.patterns.items()}
+            for camera in cameras:
+                camera.arm(1, "internal")
+                one = camera.delivered()
+                numbers = {name: np.array([number]) for name, number in shown.items()}
+                place, wrong = identify(one, _wanted(camera, numbers, 1), camera.settings.period_s, camera.top_count)
+                before = sum(map(len, frames[camera.name]))
+                frame_of[camera.name].append(before + int(place[0]) if place[0] >= 0 else -1)
+                frames[camera.name].append(one)
+                faults[camera.name] += wrong
+    finally:
+        _try_all([bench.dmd(name).halt for name in shots[0].patterns])
+    joined = {name: join_frames(parts) for name, parts in frames.items()}
+    return _Taken(joined, {name: np.array(places) for name, places in frame_of.items()}, faults)
 
 
-def _forget(bench: Bench, cameras: Iterable[str], phased: Iterable[str]) -> None:
-    """Take back what was armed; what fails here is logged, the first fault is the one to report."""
-    for action in [bench.camera(camera).disarm for camera in cameras] + [bench.beam(b).clear_phases for b in phased]:
-        try:
-            action()
-        except DeviceError:
-            logger.exception("%s was not taken back", action)
+# ---- common to both
+
+
+def _wanted(camera: Camera, numbers: Mapping[str, NDArray[np.int64]], shots: int) -> NDArray[np.int64]:
+    """Return the tag numbers that every frame of a camera must show, shape (shots, DMDs it watches)."""
+    dark = np.full(shots, DARK)
+    wanted = [numbers.get(name, dark) for name in camera.settings.tags]
+    return np.stack(wanted, axis=1) if wanted else np.zeros((shots, 0), np.int64)
 
 
 def _order(shots: list[Shot], dmd: str) -> NDArray[np.int64]:
     return np.fromiter((shot.patterns[dmd] for shot in shots), np.int64, len(shots))
 
 
-def _join(camera: str, parts: list[Frames]) -> Frames:
-    if len(parts) == 1:
-        return parts[0]
-    ids = np.concatenate([part.ids for part in parts])
-    if np.any(np.diff(ids) != 1):
-        raise FrameLost(camera, "frame numbers have a gap between two sequences; nothing else may use this camera")
-    counts: Any = np.concatenate([part.counts for part in parts])
-    return Frames(counts, ids, np.concatenate([part.times_s for part in parts]))
+def _try_all(actions: Iterable[Callable[[], Any]]) -> None:
+    """Take back what was begun; what fails here is logged, the fault that brought us here is the one to report."""
+    for action in actions:
+        try:
+            action()
+        except Exception:  # whatever a vendor's code raises
+            logger.exception("%s was not taken back", action)

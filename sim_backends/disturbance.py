@@ -19,6 +19,12 @@ from sim_backends.truth import Truth, stream
 DEPTH_PER_KELVIN = 0.076
 """Relative change of optical depth per kelvin near 70 degrees Celsius (reference-benches section 1)."""
 
+PHASE_JUMP_RAD = 1.0
+"""Injected jump of the reference phase: three times what one batch may be read under."""
+
+SLIT_JUMP_M = 20e-6
+"""Injected jump of the beam against the slit: more than the 14.4 um slit of the vapour-cell bench is wide."""
+
 
 @dataclass(frozen=True)
 class ShotNoise:
@@ -62,6 +68,7 @@ class Disturbance:
         self._beams.add(layout.reference.beam)
         self._walk_rad = 0.0
         self._walked_until_s = 0.0
+        self._slit_jumps_m = 0.0
         self._static: dict[str, Tensor] = {}
         self._trims: dict[str, NDArray[np.float64]] = {}
 
@@ -210,7 +217,15 @@ class Disturbance:
 
     def slit_offset_m(self, time_s: float) -> float:
         """Return how far the beam has drifted off the slit after `time_s`."""
-        return self._terms["slit_drift"] * time_s / 3600
+        return self._terms["slit_drift"] * time_s / 3600 + self._slit_jumps_m
+
+    def jump_phase(self, _: str) -> None:
+        """Let the reference's phase jump, as when somebody touches the table."""
+        self._walk_rad += PHASE_JUMP_RAD
+
+    def jump_slit(self, _: str) -> None:
+        """Let the beam jump off the slit."""
+        self._slit_jumps_m += SLIT_JUMP_M
 
     def shots(self, times_s: NDArray[np.float64]) -> ShotNoise:
         """Return the state of the table at each of `times_s`, which must not go back."""

@@ -20,11 +20,13 @@ from labctl.optics.layout import Layout, Stage
 from labctl.optics.network import StageOptics, build_stages
 from labctl.optics.sensor import electrons_per_unit, homodyne_electrons, read_out
 from sim_backends.disturbance import Disturbance, ShotNoise
+from sim_backends.faults import Injector, read_faults
 from sim_backends.matrix import MatrixLight, cut_blocks
 from sim_backends.noise import load_noise_set
 from sim_backends.snapshot import restore, snapshot
 from sim_backends.states import BeamState, CellState, MirrorState, SensorState, TableState
-from sim_backends.truth import draw_truth
+from sim_backends.tags import tag_light
+from sim_backends.truth import draw_truth, stream
 from sim_backends.wave import WaveLight
 
 FIDELITIES = {"matrix": MatrixLight, "wave": WaveLight}
@@ -69,6 +71,12 @@ class LightPath:
         )
         for optics in self.stages:
             self.disturbance.distort(optics, settings[optics.stage.multiply.device].shape)
+        # a stream of its own: tags leave the noise of all other pixels what it is without them
+        self._tag_rng = stream(seed, "noise of tags")
+        jumps = {"phase_jump": self.disturbance.jump_phase, "slit_jump": self.disturbance.jump_slit}
+        events = {"disconnect": self._lose_link, **jumps}
+        faults = read_faults(simulation["faults"], list(settings))
+        self.injector = Injector(faults, clock, seed, events)
         self._settings = settings
         state = TableState()
         self.beams: dict[str, BeamState] = state.beams
@@ -108,22 +116,22 @@ class LightPath:
         if name in self._sources:
             self._sequences[name, sequence] = self._mode_indices(name, patterns)
 
-    def show_mirrors(self, name: str, pattern: Pattern) -> None:
-        """Show one pattern on a DMD until something else is played."""
+    def show_mirrors(self, name: str, pattern: Pattern, number: int) -> None:
+        """Show one pattern on a DMD, under a tag number, until something else is played."""
         if name in self._sources:
             self.on_mirrors[name] = pattern
             stack = PatternStack(pattern.indices[None], pattern.codebook, pattern.origin)
-            self._mirrors[name] = MirrorState(*self._mode_indices(name, stack))
+            self._mirrors[name] = MirrorState(*self._mode_indices(name, stack), numbers=np.array([number]))
 
     def free_mirrors(self, name: str, sequence: int) -> None:
         """Forget a sequence."""
         self._sequences.pop((name, sequence), None)
 
-    def arm_mirrors(self, name: str, sequence: int, order: NDArray[np.integer]) -> None:
-        """Make a DMD step through `order` at the triggers to come."""
+    def arm_mirrors(self, name: str, sequence: int, order: NDArray[np.integer], numbers: NDArray[np.integer]) -> None:
+        """Make a DMD step through `order`, under tag `numbers`, at the triggers to come."""
         self.on_mirrors.pop(name, None)
         if name in self._sources:
-            self._mirrors[name] = MirrorState(*self._sequences[name, sequence], order)
+            self._mirrors[name] = MirrorState(*self._sequences[name, sequence], order, numbers)
 
     def darken_mirrors(self, name: str) -> None:
         """Turn all mirrors of a DMD off."""
@@ -150,6 +158,11 @@ class LightPath:
         own = np.arange(len(blocks), dtype=np.uint16).reshape(len(patterns), source.modes)
         return own, Codebook("plain frames", blocks, block)
 
+    def _lose_link(self, name: str) -> None:
+        """Do what a device does by itself when its link to the computer is lost."""
+        if name in self.beams and self._settings[name].falls_dark:
+            self.beams[name].on = False
+
     # ---- what cameras take
 
     def sensor_pixels(self, camera: str) -> int:
@@ -158,8 +171,9 @@ class LightPath:
         return rows * columns // self._light.pixels(camera)
 
     def sensor_shape(self, camera: str) -> tuple[int, int]:
-        """Return rows and columns of a camera's frames."""
-        return self._light.frame_shape(camera, self._port(camera)[2])
+        """Return rows and columns of a camera's frames, pixels that show tags included."""
+        rows, columns = self._light.frame_shape(camera, self._port(camera)[2])
+        return rows, columns + 2 * self._camera(camera).tag_pixels
 
     def arm_sensor(self, camera: str, n: int) -> None:
         """Make a camera wait for `n` triggers."""
@@ -193,6 +207,7 @@ class LightPath:
             beam.sequence = None
         for state in self._mirrors.values():
             state.order = state.order[-1:]
+            state.numbers = None if state.numbers is None else state.numbers[-1:]
 
     def _require_steps(self, master: str, n: int) -> None:
         """Refuse triggers that would leave a DMD or beam behind, its frames under another identity."""
@@ -227,7 +242,8 @@ class LightPath:
             wanted = [name for name in cameras if name in optics.stage.cameras]
             if wanted:
                 ports = self._light.ports(optics, noise, self.clock.now_s(), wanted)
-                frames |= {name: self._develop(optics, name, ports[name], times, noise) for name in wanted}
+                developed = {name: self._develop(optics, name, ports[name], times, noise) for name in wanted}
+                frames |= {name: self._with_tags(name, developed[name]) for name in wanted}
         self.clock.wait(n * period)
         return frames
 
@@ -248,7 +264,7 @@ class LightPath:
             power = power + self.disturbance.off_line_share / pixels * self._light.pump_power(optics, noise)[..., None]
         electrons = homodyne_electrons(quadrature, power, per_unit, self._reference_electrons(camera, noise) / pixels)
         electrons = electrons * self.disturbance.pixel_response(camera, modes, pixels, self.sensor_pixels(camera))
-        frames = electrons.reshape(len(times), *self.sensor_shape(camera))
+        frames = electrons.reshape(len(times), *self._light.frame_shape(camera, modes))
         row_noise = self.disturbance.row_noise
         if row_noise and pixels > 1:  # pixels of a mode read on their own share their row's noise
             rows = self.disturbance.rng.standard_normal((*frames.shape[:2], 1), dtype=np.float32)
@@ -259,13 +275,34 @@ class LightPath:
             noise_scale=self.disturbance.noise_scale,
             read_noise=settings.read_noise,
             row_noise=row_noise,
-            step=settings.full_well / 2**settings.bit_depth,
+            step=settings.electrons_per_count,
             pixels=self.sensor_pixels(camera),
             top=self.top_count(camera),
         )
         ids = sensor.next_id + np.arange(len(times))
         sensor.next_id += len(times)
         return Frames(counts, ids, times)
+
+    def _with_tags(self, camera: str, frames: Frames) -> Frames:
+        """Return the frames with the pixels at both ends of each row that see the tags of DMDs."""
+        settings, sensor = self._camera(camera), self.sensors[camera]
+        if not settings.tags:
+            return frames
+        numbers = [self._mirrors[dmd].numbers for dmd in settings.tags]
+        light = tag_light(numbers, len(frames)) * (settings.tag_electrons * sensor.exposure_s / settings.exposure_s)
+        ends = np.broadcast_to(light[:, None, None], (len(frames), 2, frames.counts.shape[1], settings.tag_pixels))
+        counts = read_out(
+            torch.from_numpy(ends.astype(np.float32)),
+            self._tag_rng,
+            noise_scale=self.disturbance.noise_scale,
+            read_noise=settings.read_noise,
+            row_noise=self.disturbance.row_noise,
+            step=settings.electrons_per_count,
+            pixels=self.sensor_pixels(camera),
+            top=self.top_count(camera),
+        )
+        tagged = np.concatenate([counts[:, 0], frames.counts, counts[:, 1]], axis=2)
+        return Frames(tagged, frames.ids, frames.times_s)
 
     def _reference_electrons(self, camera: str, noise: ShotNoise) -> Tensor:
         reference = self.layout.reference

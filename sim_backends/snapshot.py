@@ -1,7 +1,8 @@
 """The momentary state of a light path as plain values and arrays, and back: how a simulation is continued.
 
 What is drawn from the truth seed is drawn again; only what happened since is kept. Sequences are not: between two
-acquisitions DMDs are dark or show one pattern.
+acquisitions DMDs are dark or show one pattern. Neither are injected faults, which begin anew, nor the noise of tags,
+which reaches no reading.
 """
 
 from collections.abc import Mapping
@@ -44,16 +45,16 @@ def restore(light: "LightPath", state: Mapping[str, Any]) -> None:
     for name, pattern in state["on_panels"].items():
         light.show_panel(name, _read(pattern))
     for name, pattern in state["on_mirrors"].items():
-        light.show_mirrors(name, _read(pattern))
+        light.show_mirrors(name, _read(pattern), 0)
     light.disturbance.restore(state["disturbance"])
 
 
 def _written(pattern: Pattern) -> dict[str, Any]:
     code = pattern.codebook
-    about = {"code": code.name, "block": list(code.block), "origin": list(pattern.origin)}
+    about = {"code": code.name, "rest": code.rest, "block": list(code.block), "origin": list(pattern.origin)}
     return {**about, "indices": np.asarray(pattern.indices), "tiles": np.asarray(code.tiles)}
 
 
 def _read(written: Mapping[str, Any]) -> Pattern:
-    code = Codebook(written["code"], written["tiles"], tuple(written["block"]))
+    code = Codebook(written["code"], written["tiles"], tuple(written["block"]), written["rest"])
     return Pattern(written["indices"], code, tuple(written["origin"]))

@@ -23,11 +23,12 @@ class BeamState:
 
 @dataclass
 class MirrorState:
-    """What a DMD shows: `indices` (n, modes) of a code, and which of them at each trigger."""
+    """What a DMD shows: `indices` (n, modes) of a code, which of them at each trigger, and under what tag numbers."""
 
     indices: NDArray[np.uint16]
     codebook: Codebook
     order: NDArray[np.integer] = field(default_factory=lambda: np.zeros(1, np.int64))
+    numbers: NDArray[np.integer] | None = None
 
 
 @dataclass

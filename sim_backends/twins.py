@@ -40,6 +40,7 @@ class TwinSLM(SLM):
     def __init__(self, name: str, clock: Clock, settings: SLMSettings, light_path: LightPath) -> None:
         super().__init__(name, clock, settings)
         self._light = light_path
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None: ...
 
@@ -63,6 +64,7 @@ class TwinDMD(DMD):
         self._light = light_path
         self._trigger: Trigger = "internal"
         self._picture_s = settings.min_picture_s
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None:
         self._trigger = "internal"
@@ -77,8 +79,8 @@ class TwinDMD(DMD):
     def _do_load_blocks(self, sequence: Sequence, patterns: PatternStack) -> None:
         self._light.load_mirrors(self.name, sequence.id, patterns)
 
-    def _do_show_blocks(self, pattern: Pattern) -> None:
-        self._light.show_mirrors(self.name, pattern)
+    def _do_show_blocks(self, pattern: Pattern, number: int) -> None:
+        self._light.show_mirrors(self.name, pattern, number)
 
     def _do_set_timing(self, picture_s: float) -> None:
         self._picture_s = picture_s
@@ -87,7 +89,7 @@ class TwinDMD(DMD):
         self._trigger = trigger
 
     def _do_play(self, sequence: Sequence, order: NDArray[np.integer]) -> None:
-        self._light.arm_mirrors(self.name, sequence.id, order)
+        self._light.arm_mirrors(self.name, sequence.id, order // self.copies, sequence.numbers(order))
         if self._trigger == "internal":
             self._light.trigger(self.name, len(order), self._picture_s)
 
@@ -111,6 +113,7 @@ class TwinCamera(Camera):
         super().__init__(name, clock, settings)
         self._light = light_path
         self._internal = 0
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None:
         self._light.sensors[self.name] = SensorState(self.settings.exposure_s)
@@ -152,6 +155,7 @@ class TwinBeam(Beam):
         super().__init__(name, clock, settings)
         self._light = light_path
         light_path.beams[name] = BeamState(power_w=settings.power_w)
+        light_path.injector.attach(self)
 
     @property
     def _beam(self) -> BeamState:
@@ -202,6 +206,7 @@ class TwinCell(VapourCell):
         self._cell = CellState(settings.min_temperature_c, settings.min_temperature_c, clock.now_s())
         light_path.cells[name] = self._cell
         light_path.temperatures_c[name] = self._do_temperature_c
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None: ...
 
@@ -228,6 +233,7 @@ class TwinStage(Stage):
         super().__init__(name, clock, settings)
         self._position_m = dict.fromkeys(settings.axes, 0.0)
         light_path.positions_m[name] = self._position_m
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None: ...
 
@@ -251,6 +257,7 @@ class TwinPowerMeter(PowerMeter):
     def __init__(self, name: str, clock: Clock, settings: PowerMeterSettings, light_path: LightPath) -> None:
         super().__init__(name, clock, settings)
         self._light = light_path
+        light_path.injector.attach(self)
 
     def _do_open(self) -> None: ...
 

@@ -22,7 +22,7 @@ from labctl.bench import Bench, BenchFile, load_bench
 from labctl.cli.signals import Interruptions
 from labctl.devices import DMD, SLM, Beam, Camera, Device, PowerMeter, Stage, VapourCell
 from labctl.errors import DeviceError, RunStopped
-from labctl.optics.modulator import blazed_response
+from labctl.optics.modulator import shifted_response
 from labctl.plan import Settings, parse_settings
 from labctl.recorder import Recorder, read_records, read_run
 from labctl.runner import Runner
@@ -159,13 +159,13 @@ def costly_things_once() -> Iterator[None]:
     def response(*args: Any) -> Any:
         key = pickle.dumps(args)
         if key not in known:
-            known[key] = blazed_response(*args)
+            known[key] = shifted_response(*args)
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("labctl.training.settings.load_dataset", cache(load_dataset))
         patch.setattr("sim_backends.light_path.load_noise_set", lambda *_: noise)
-        patch.setattr("labctl.optics.multiplier.blazed_response", response)
+        patch.setattr("labctl.optics.multiplier.shifted_response", response)
         yield
 
 

@@ -197,7 +197,8 @@ class Bench:
         """
         failures = self._end(lambda device: device.make_safe())
         if failures:
-            raise ExceptionGroup(f"bench {self.file.name} is not safe; block the beams by hand", failures)
+            which = "; ".join(map(str, failures))
+            raise ExceptionGroup(f"bench {self.file.name} is not safe, block the beams by hand: {which}", failures)
         return self.dark_after_s or 0.0
 
     def _end(self, finish: Callable[[Device], None]) -> list[Exception]:

@@ -1,7 +1,7 @@
 """The bench file: one strict YAML for table and twin."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,9 +17,10 @@ from labctl.devices import (
     SLMSettings,
     StageSettings,
 )
+from labctl.devices.tag import TAG_BLOCKS
 from labctl.documents import Document, StrictModel, read_bench_document
 from labctl.errors import ConfigError
-from labctl.optics.elements import Encode
+from labctl.optics.elements import Encode, centred_origin
 from labctl.optics.layout import Layout
 
 
@@ -92,6 +93,16 @@ AnyEntry = Annotated[
 ]
 
 
+class Acquisition(StrictModel):
+    """How frames are taken.
+
+    Args:
+        retries: How often shots are taken again whose frames are lost, repeated or torn.
+    """
+
+    retries: int = Field(default=2, ge=0)
+
+
 class Simulation(StrictModel):
     """How the twins behave.
 
@@ -104,6 +115,8 @@ class Simulation(StrictModel):
         imperfection_scale: Factor on every deviation.
         truth_seed: Which hidden truth, unless the command line says otherwise.
         terms: Changes to terms of the noise set, `{flicker: {value: 0.1 rad, source: ...}}`.
+        faults: What goes wrong on purpose, `[{device: camera_z1, fault: torn, rate: 1e-3}]`; the light path's package
+            says which faults there are.
     """
 
     light_path: str
@@ -114,6 +127,7 @@ class Simulation(StrictModel):
     imperfection_scale: float = Field(default=1.0, ge=0)
     truth_seed: int = Field(default=1, ge=0)
     terms: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    faults: tuple[Mapping[str, Any], ...] = ()
 
 
 class BenchFile(Layout):
@@ -123,12 +137,14 @@ class BenchFile(Layout):
         name: Name of the bench.
         description: One line for lists.
         devices: Devices by name, in the order they open; they close in reverse, beams first.
+        acquisition: How frames are taken.
         simulation: How the twins behave.
     """
 
     name: str
     description: str
     devices: Mapping[str, AnyEntry]
+    acquisition: Acquisition = Acquisition()
     simulation: Simulation
 
     def settings(self, device: str) -> Any:
@@ -192,7 +208,28 @@ def parse_bench(document: Document) -> BenchFile:
         if name not in file.devices or file.devices[name].kind != wanted:
             known = ", ".join(n for n, entry in file.devices.items() if entry.kind == wanted)
             raise ConfigError(f"{document.file}: {role} '{name}' is not a {wanted} of this bench; it has: {known}")
+    for name, entry in file.devices.items():
+        for dmd in entry.settings.tags if entry.kind == "camera" else ():
+            if dmd not in file.devices or not getattr(file.settings(dmd), "tag_block", None):
+                raise ConfigError(f"{document.file}: {name} is to see the tag of '{dmd}', no DMD with a tag_block")
+    for dmd, block, modes in _mode_blocks(file):
+        settings = file.settings(dmd)
+        rows, columns = settings.tag_block or (0, 0)
+        top, left = centred_origin(settings.shape, block, (1, modes))
+        if top < rows and left < TAG_BLOCKS * columns:
+            raise ConfigError(
+                f"{document.file}: {dmd}: its tag of {rows} x {TAG_BLOCKS * columns} mirrors lies over its modes, "
+                f"which begin at {(top, left)}; make their block or tag_block smaller"
+            )
     return file
+
+
+def _mode_blocks(file: BenchFile) -> Iterator[tuple[str, tuple[int, int], int]]:
+    """Yield every DMD of the light list with the block and number of its modes, pilots included."""
+    for stage in file.stages:
+        yield stage.source.device, stage.source.block, stage.columns
+        if stage.injector:
+            yield stage.injector.device, stage.injector.block, stage.rows
 
 
 def _roles(file: BenchFile) -> list[tuple[str, str]]:

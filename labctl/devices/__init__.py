@@ -2,7 +2,7 @@
 
 from labctl.devices.base import Device, twin_serial
 from labctl.devices.beam import Beam, BeamSettings
-from labctl.devices.camera import Camera, CameraSettings, Counts, Frames
+from labctl.devices.camera import Camera, CameraSettings, Counts, Frames, join_frames
 from labctl.devices.cell import CellSettings, VapourCell
 from labctl.devices.dmd import DMD, DMDSettings, Sequence, Trigger
 from labctl.devices.pattern import Codebook, Levels, Pattern, PatternStack, identity_codebook, pattern_fault
@@ -36,6 +36,7 @@ __all__ = [
     "Trigger",
     "VapourCell",
     "identity_codebook",
+    "join_frames",
     "pattern_fault",
     "twin_serial",
 ]

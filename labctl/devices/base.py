@@ -1,11 +1,32 @@
 """The base of every device: open and close, state read back, and a safe state."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 from labctl.clock import Clock
-from labctl.errors import LimitError, StateError
+from labctl.documents import StrictModel
+from labctl.errors import DeviceError, DeviceTimeout, LabError, LimitError, StateError
+from labctl.units import Seconds
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _plain(hook: Callable[..., object]) -> str:
+    """Return a hook's name as a person would say it: "load blocks"."""
+    return getattr(hook, "__name__", "call").removeprefix("_do_").replace("_", " ")
+
+
+class DeviceSettings(StrictModel):
+    """What every device has.
+
+    Args:
+        call_timeout_s: Longest one call of its driver may wait, beyond the time the work itself takes.
+    """
+
+    call_timeout_s: Seconds = 5.0
 
 
 def twin_serial(truth_seed: int, imperfection_scale: float) -> str:
@@ -16,18 +37,21 @@ def twin_serial(truth_seed: int, imperfection_scale: float) -> str:
 class Device(ABC):
     """One device of the bench; the public method validates, the `_do_*` hook of a driver or twin acts.
 
-    No hook blocks longer than 200 ms without a `clock.wait`.
+    No hook blocks longer than 200 ms without a `clock.wait`. Every hook is called through `_ask`, which ends it when
+    it waits for longer than the settings allow, and names the device in whatever a vendor's code raises.
 
     Args:
         name: Name in the bench file, used in every message.
         clock: Time as the bench sees it.
+        settings: Settings of its kind.
     """
 
     kind = "device"
 
-    def __init__(self, name: str, clock: Clock) -> None:
+    def __init__(self, name: str, clock: Clock, settings: DeviceSettings) -> None:
         self.name = name
         self.clock = clock
+        self._call_timeout_s = settings.call_timeout_s
         self._open = False
 
     @property
@@ -45,7 +69,7 @@ class Device(ABC):
         """
         if self._open:
             raise StateError(self.name, "is open already; close it before opening it again")
-        self._do_open()
+        self._ask(self._do_open)
         self._open = True
 
     def close(self) -> None:
@@ -53,10 +77,10 @@ class Device(ABC):
         if not self._open:
             return
         try:
-            self._do_make_safe()
+            self._ask(self._do_make_safe)
         finally:
             self._open = False
-            self._do_close()
+            self._ask(self._do_close)
 
     def state(self) -> dict[str, Any]:
         """Return the settings the hardware reports now, as plain values.
@@ -65,12 +89,12 @@ class Device(ABC):
             StateError: The device is closed.
         """
         self._require_open()
-        return self._do_state()
+        return self._ask(self._do_state)
 
     def make_safe(self) -> None:
         """Bring the device to its safe state; a closed device is left alone."""
         if self._open:
-            self._do_make_safe()
+            self._ask(self._do_make_safe)
 
     def __enter__(self) -> Self:
         if not self._open:
@@ -81,6 +105,37 @@ class Device(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _ask(self, hook: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Return what a hook returns.
+
+        Raises:
+            DeviceTimeout: It waited longer than a call may.
+            DeviceError: It raised something that is no error of labctl's; that is chained.
+        """
+        return self._ask_lasting(0.0, hook, *args, **options)
+
+    def _ask_lasting(self, work_s: float, hook: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Return what a hook returns whose work itself takes `work_s` seconds; raises as `_ask` does."""
+        clock, longest_s = self.clock, self._call_timeout_s + work_s
+        end = clock.now_s() + longest_s
+
+        def check() -> None:
+            if clock.now_s() > end:
+                raise DeviceTimeout(
+                    self.name, f"gave no answer to '{_plain(hook)}' within {longest_s:g} s; check its power and cable"
+                )
+
+        clock.on_wait.append(check)
+        try:
+            return hook(*args, **options)
+        except LabError:
+            raise
+        except Exception as error:
+            reason = f"failed in '{_plain(hook)}': {type(error).__name__}: {error}"
+            raise DeviceError(self.name, f"{reason}; check its power and cable") from error
+        finally:
+            clock.on_wait.remove(check)
 
     def _require_open(self) -> None:
         if not self._open:

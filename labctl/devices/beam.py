@@ -9,8 +9,7 @@ from typing import Self
 from pydantic import model_validator
 
 from labctl.clock import Clock
-from labctl.devices.base import Device
-from labctl.documents import StrictModel
+from labctl.devices.base import Device, DeviceSettings
 from labctl.errors import LimitError, StateError
 from labctl.units import Hertz, Seconds, Watts
 
@@ -20,7 +19,7 @@ _POLLS = 20
 """How often a beam is asked whether it is dark, beyond the time its shutter needs."""
 
 
-class BeamSettings(StrictModel):
+class BeamSettings(DeviceSettings):
     """What a beam is, for driver and twin alike.
 
     Args:
@@ -29,6 +28,8 @@ class BeamSettings(StrictModel):
         max_detuning_hz: Largest detuning either way; 0 for a beam without.
         has_phase: Whether its phase can be stepped (AOM drive phase).
         switch_s: Time to switch on or off, shutter included.
+        external_trigger: Whether pulses can step its phase.
+        falls_dark: Whether its driver switches the light off by itself when its link to the computer is lost.
     """
 
     power_w: Watts
@@ -36,6 +37,8 @@ class BeamSettings(StrictModel):
     max_detuning_hz: Hertz = 0.0
     has_phase: bool = False
     switch_s: Seconds
+    external_trigger: bool = True
+    falls_dark: bool = False
 
     @model_validator(mode="after")
     def _within_ceiling(self) -> Self:
@@ -56,43 +59,43 @@ class Beam(Device):
     kind = "beam"
 
     def __init__(self, name: str, clock: Clock, settings: BeamSettings) -> None:
-        super().__init__(name, clock)
+        super().__init__(name, clock, settings)
         self.settings = settings
 
     @property
     def is_on(self) -> bool:
         """Whether the hardware reports light."""
         self._require_open()
-        return self._do_is_on()
+        return self._ask(self._do_is_on)
 
     @property
     def power_w(self) -> float:
         """Power the hardware is set to, in watts; it flows only while the beam is on."""
         self._require_open()
-        return self._do_power_w()
+        return self._ask(self._do_power_w)
 
     @property
     def phase_rad(self) -> float:
         """Phase the hardware is set to, in rad."""
         self._require_open()
-        return self._do_phase_rad()
+        return self._ask(self._do_phase_rad)
 
     @property
     def detuning_hz(self) -> float:
         """Detuning from line centre the hardware is set to, in Hz."""
         self._require_open()
-        return self._do_detuning_hz()
+        return self._ask(self._do_detuning_hz)
 
     def on(self) -> None:
         """Switch the beam on and wait until it is."""
         self._require_open()
-        self._do_switch(True)
+        self._ask(self._do_switch, True)
         self.clock.wait(self.settings.switch_s)
 
     def off(self) -> None:
         """Switch the beam off (RF and shutter) and wait until it is."""
         self._require_open()
-        self._do_switch(False)
+        self._ask(self._do_switch, False)
         self.clock.wait(self.settings.switch_s)
 
     def set_power(self, power_w: float) -> None:
@@ -104,7 +107,7 @@ class Beam(Device):
         """
         self._require_open()
         self._require_within("power", power_w, 0.0, self.settings.max_power_w, "W")
-        self._do_set_power(power_w)
+        self._ask(self._do_set_power, power_w)
 
     def set_phase(self, phase_rad: float) -> None:
         """Set the phase in rad.
@@ -114,7 +117,7 @@ class Beam(Device):
             LimitError: The beam has no phase control, or the value is not finite.
         """
         self._require_phases([phase_rad])
-        self._do_set_phase(phase_rad)
+        self._ask(self._do_set_phase, phase_rad)
 
     def load_phases(self, phases_rad: Sequence[float]) -> None:
         """Preload one phase per trigger pulse for the next triggered sequence.
@@ -124,12 +127,12 @@ class Beam(Device):
             LimitError: The beam has no phase control, or a value is not finite.
         """
         self._require_phases(phases_rad)
-        self._do_load_phases(phases_rad)
+        self._ask(self._do_load_phases, phases_rad)
 
     def clear_phases(self) -> None:
         """Forget phases that were loaded and not used."""
         self._require_open()
-        self._do_load_phases([])
+        self._ask(self._do_load_phases, [])
 
     def _require_phases(self, phases_rad: Sequence[float]) -> None:
         self._require_open()
@@ -148,13 +151,13 @@ class Beam(Device):
         self._require_open()
         limit = self.settings.max_detuning_hz
         self._require_within("detuning", detuning_hz, -limit, limit, "Hz")
-        self._do_set_detuning(detuning_hz)
+        self._ask(self._do_set_detuning, detuning_hz)
 
     def _do_make_safe(self) -> None:
         """Switch off and return when the beam is dark; a Ctrl-C in between is raised after that."""
-        interrupts = self._insist(lambda: self._do_switch(False))
+        interrupts = self._insist(lambda: self._ask(self._do_switch, False))
         interrupts += self._insist(self._wait_until_dark)
-        if self._do_is_on():
+        if self._ask(self._do_is_on):
             raise StateError(self.name, "was switched off and still reports light; block it by hand now")
         if interrupts:
             raise interrupts[0]
@@ -174,7 +177,7 @@ class Beam(Device):
         """Wait the time switching takes, and as long again while there still is light."""
         self._wait_regardless(self.settings.switch_s)
         for _ in range(_POLLS):
-            if not self._do_is_on():
+            if not self._ask(self._do_is_on):
                 return
             self._wait_regardless(self.settings.switch_s / _POLLS)
 

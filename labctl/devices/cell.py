@@ -6,13 +6,12 @@ from typing import Self
 from pydantic import model_validator
 
 from labctl.clock import Clock
-from labctl.devices.base import Device
-from labctl.documents import StrictModel
+from labctl.devices.base import Device, DeviceSettings
 from labctl.errors import DeviceTimeout
 from labctl.units import Celsius, KelvinPerSecond, Seconds
 
 
-class CellSettings(StrictModel):
+class CellSettings(DeviceSettings):
     """What a heated vapour cell is, for driver and twin alike.
 
     Args:
@@ -54,14 +53,14 @@ class VapourCell(Device):
     poll_s = 1.0
 
     def __init__(self, name: str, clock: Clock, settings: CellSettings) -> None:
-        super().__init__(name, clock)
+        super().__init__(name, clock, settings)
         self.settings = settings
 
     @property
     def temperature_c(self) -> float:
         """Measured reservoir temperature in degrees Celsius."""
         self._require_open()
-        return self._do_temperature_c()
+        return self._ask(self._do_temperature_c)
 
     def set_temperature(self, temperature_c: float) -> None:
         """Start ramping to `temperature_c` and return at once.
@@ -73,7 +72,7 @@ class VapourCell(Device):
         self._require_open()
         limits = self.settings
         self._require_within("temperature", temperature_c, limits.min_temperature_c, limits.max_temperature_c, "degC")
-        self._do_set_temperature(temperature_c)
+        self._ask(self._do_set_temperature, temperature_c)
 
     def wait_for_temperature(self, temperature_c: float) -> None:
         """Wait until the reservoir is within tolerance of `temperature_c`.
@@ -84,18 +83,18 @@ class VapourCell(Device):
         """
         self._require_open()
         end = self.clock.now_s() + self.settings.timeout_s
-        while not abs(self._do_temperature_c() - temperature_c) <= self.settings.tolerance_k:
+        while not abs((reached_c := self.temperature_c) - temperature_c) <= self.settings.tolerance_k:
             if self.clock.now_s() > end:
                 raise DeviceTimeout(
                     self.name,
-                    f"{temperature_c:g} degC was asked for, {self._do_temperature_c():.2f} degC is reached after "
+                    f"{temperature_c:g} degC was asked for, {reached_c:.2f} degC is reached after "
                     f"{self.settings.timeout_s:g} s; check the heater",
                 )
             self.clock.wait(self.poll_s)
 
     def _do_make_safe(self) -> None:
         # a ramp, never "off at once": the reservoir must stay the coldest part or rubidium coats the windows
-        self._do_set_temperature(min(self._do_temperature_c(), self.settings.safe_temperature_c))
+        self._ask(self._do_set_temperature, min(self._ask(self._do_temperature_c), self.settings.safe_temperature_c))
 
     @abstractmethod
     def _do_temperature_c(self) -> float: ...

@@ -3,12 +3,11 @@
 from abc import abstractmethod
 
 from labctl.clock import Clock
-from labctl.devices.base import Device
-from labctl.documents import StrictModel
+from labctl.devices.base import Device, DeviceSettings
 from labctl.units import Metres, Seconds, Watts
 
 
-class PowerMeterSettings(StrictModel):
+class PowerMeterSettings(DeviceSettings):
     """What a power meter is, for driver and twin alike.
 
     Args:
@@ -34,7 +33,7 @@ class PowerMeter(Device):
     kind = "power_meter"
 
     def __init__(self, name: str, clock: Clock, settings: PowerMeterSettings) -> None:
-        super().__init__(name, clock)
+        super().__init__(name, clock, settings)
         self.settings = settings
 
     def read_power(self) -> float:
@@ -45,7 +44,7 @@ class PowerMeter(Device):
         """
         self._require_open()
         self.clock.wait(self.settings.averaging_s)
-        return self._do_power_w()
+        return self._ask(self._do_power_w)
 
     @abstractmethod
     def _do_power_w(self) -> float: ...

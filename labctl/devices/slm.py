@@ -3,14 +3,13 @@
 from abc import abstractmethod
 
 from labctl.clock import Clock
-from labctl.devices.base import Device
+from labctl.devices.base import Device, DeviceSettings
 from labctl.devices.pattern import Levels, Pattern, pattern_fault
-from labctl.documents import StrictModel
 from labctl.errors import LimitError
 from labctl.units import Metres, Seconds
 
 
-class SLMSettings(StrictModel):
+class SLMSettings(DeviceSettings):
     """What a phase panel is, for driver and twin alike.
 
     Args:
@@ -40,7 +39,7 @@ class SLM(Device):
     kind = "slm"
 
     def __init__(self, name: str, clock: Clock, settings: SLMSettings) -> None:
-        super().__init__(name, clock)
+        super().__init__(name, clock, settings)
         self.settings = settings
         self.shape = settings.shape
         self.pitch_m = settings.pitch_m
@@ -59,12 +58,12 @@ class SLM(Device):
         fault = pattern_fault(pattern, self.shape, self.bit_depth)
         if fault:
             raise LimitError(self.name, fault)
-        self._do_show_blocks(pattern)
+        self._ask(self._do_show_blocks, pattern)
         self.clock.wait(self.latency_s + self.settle_s)
 
     def _do_show_blocks(self, pattern: Pattern) -> None:
         """Show blocks; a twin that computes with blocks overrides this and never expands a frame."""
-        self._do_show(pattern.expand(self.shape))
+        self._ask(self._do_show, pattern.expand(self.shape))
 
     @abstractmethod
     def _do_show(self, frame: Levels) -> None: ...

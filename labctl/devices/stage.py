@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import model_validator
 
 from labctl.clock import Clock
-from labctl.devices.base import Device
+from labctl.devices.base import Device, DeviceSettings
 from labctl.documents import StrictModel
 from labctl.errors import DeviceTimeout, LimitError
 from labctl.units import Metres, Seconds
@@ -31,7 +31,7 @@ class AxisLimits(StrictModel):
         return self
 
 
-class StageSettings(StrictModel):
+class StageSettings(DeviceSettings):
     """What a stage is, for driver and twin alike.
 
     Args:
@@ -60,7 +60,7 @@ class Stage(Device):
     poll_s = 0.002
 
     def __init__(self, name: str, clock: Clock, settings: StageSettings) -> None:
-        super().__init__(name, clock)
+        super().__init__(name, clock, settings)
         self.settings = settings
 
     @property
@@ -77,7 +77,7 @@ class Stage(Device):
     def position_m(self) -> dict[str, float]:
         """Measured position by axis, in metres."""
         self._require_open()
-        return self._do_position_m()
+        return self._ask(self._do_position_m)
 
     def move_to(self, **position_m: float) -> None:
         """Move the named axes to absolute positions in metres; returns when settled.
@@ -93,24 +93,24 @@ class Stage(Device):
                 raise LimitError(self.name, f"axis '{axis}' was asked for, it has: {', '.join(self.axes)}")
             low, high = self.limits_m[axis]
             self._require_within(f"position of {axis}", target, low, high, "m")
-        self._do_move(position_m)
+        self._ask(self._do_move, position_m)
         self._wait_until_there(position_m)
         self.clock.wait(self.settings.settle_s)
 
     def _wait_until_there(self, target_m: Mapping[str, float]) -> None:
         end = self.clock.now_s() + self.settings.timeout_s
         while True:
-            reached = self._do_position_m()
+            reached = self._ask(self._do_position_m)
             off = {axis: abs(reached[axis] - goal) for axis, goal in target_m.items()}
             if all(distance <= self.settings.tolerance_m for distance in off.values()):
                 return
             if self.clock.now_s() > end:
-                self._do_stop()
+                self._ask(self._do_stop)
                 raise DeviceTimeout(self.name, f"a move ended {max(off.values()):.3g} m short and was stopped")
             self.clock.wait(self.poll_s)
 
     def _do_make_safe(self) -> None:
-        self._do_stop()
+        self._ask(self._do_stop)
 
     @abstractmethod
     def _do_position_m(self) -> dict[str, float]: ...

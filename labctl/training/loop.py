@@ -214,6 +214,7 @@ class Training:
                 "phase_error_rad": self.network.phase_error_rad,
                 "clipped_modes": tally.clipped_modes,
                 "clipped_weights": tally.clipped_weights,
+                **tally.frame_counts,
             }
         return self._record("step", values)
 
@@ -408,6 +409,7 @@ def spent(network: BenchNetwork, bench_seconds: float) -> dict[str, Any]:
         "exposures_by_heading": dict(tally.exposures),
         "photons_by_heading": dict(tally.photons_by_heading),
         "seconds_by_heading": dict(tally.seconds_by_heading),
+        **tally.frame_counts,
         "photons": tally.photons,
         "mask_writes": tally.mask_writes,
         "bench_seconds": bench_seconds,

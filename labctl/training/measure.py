@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Measurement, Shot, measure
 from labctl.bench import Bench
 from labctl.devices import PatternStack
 from labctl.errors import ConfigError, RunAborted
@@ -67,7 +67,7 @@ DARK_PILOT = 0.01
 
 @dataclass
 class Tally:
-    """What has been spent: exposure instants, photons on cameras and bench time by heading; and what was counted."""
+    """What has been spent, by heading: exposures, photons on cameras and bench time; and what went wrong."""
 
     exposures: dict[str, int] = field(default_factory=dict)
     photons_by_heading: dict[str, float] = field(default_factory=dict)
@@ -77,11 +77,33 @@ class Tally:
     clipped_modes: int = 0
     clipped_weights: int = 0
     relocks: int = 0
+    retries: int = 0
+    frames_lost: int = 0
+    frames_repeated: int = 0
+    frames_torn: int = 0
+    frames_saturated: int = 0
     heading: str = "setup"
 
     def note(self, spent: dict[str, Any], amount: float) -> None:
         """Add an amount to what was spent under the present heading."""
         spent[self.heading] = spent.get(self.heading, 0) + amount
+
+    def expose(self, taken: Measurement) -> None:
+        """Add the exposures of a measurement under the present heading, those of retries under their own."""
+        self.note(self.exposures, taken.exposures)
+        if taken.retries:
+            self.exposures["retries"] = self.exposures.get("retries", 0) + taken.retries
+        self.retries += taken.retries
+        self.frames_lost += taken.faults.lost
+        self.frames_repeated += taken.faults.repeated
+        self.frames_torn += taken.faults.torn
+        self.frames_saturated += taken.faults.saturated
+
+    @property
+    def frame_counts(self) -> dict[str, int]:
+        """Frames that could not be used, by fault, and exposures taken again for them; for records."""
+        names = ("frames_lost", "frames_repeated", "frames_torn", "frames_saturated", "retries")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -175,9 +197,10 @@ class BenchNetwork:
 
     def _measure_reference(self) -> None:
         reference = self.bench.file.reference
-        device, dark = self.bench.file.stages[0].source.device, self.patterns.dark()
-        shot = Shot(reference.cameras, frozenset({reference.beam}), {device: 0})
-        frames = self._take({device: dark}, [shot] * REFERENCE_FRAMES)
+        # every source shows dark frames, so that every camera sees tags that change from shot to shot
+        dark = {stage.source.device: self.patterns.dark(k) for k, stage in enumerate(self.bench.file.stages)}
+        shot = Shot(reference.cameras, frozenset({reference.beam}), dict.fromkeys(dark, 0))
+        frames = self._take(dark, [shot] * REFERENCE_FRAMES)
         for camera, counts in frames.items():
             electrons = counts.mean(axis=0) * self._step(camera)
             if electrons.min() < 0.1 * reference.electrons.value:
@@ -495,7 +518,7 @@ class BenchNetwork:
         """Return counts (n, modes) by camera and add the cost to the tally."""
         tally, began_s = self.tally, self.bench.clock.now_s()
         taken = measure(self.bench, stacks, shots)
-        tally.note(tally.exposures, taken.exposures)
+        tally.expose(taken)
         tally.note(tally.seconds_by_heading, self.bench.clock.now_s() - began_s)
         counts = {}
         for camera, frames in taken.frames.items():

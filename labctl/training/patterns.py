@@ -101,9 +101,9 @@ class NetworkPatterns:
         source = self.optics[layer].source
         return self._stack(source, source.indices(amplitudes))
 
-    def dark(self) -> PatternStack:
-        """Return one frame of the input device without any light, pilots included."""
-        source = self.optics[0].source
+    def dark(self, layer: int) -> PatternStack:
+        """Return one frame of a layer's source without any light, pilots included."""
+        source = self.optics[layer].source
         return self._stack(source, np.full((1, source.modes), source.zero_index, np.uint16))
 
     def _data_indices(self, source: Source, amplitude: Floats) -> NDArray[np.uint16]:

@@ -328,3 +328,13 @@ def test_an_unknown_noise_set_or_term_is_refused(key: str, value: Any, small_ben
     file = load_bench(small_bench_file, {f"simulation.{key}": value})
     with pytest.raises(ConfigError, match=r"reference|flicker"), Bench(file, True):
         pass
+
+
+def test_a_tag_stays_clear_of_the_modes():
+    with pytest.raises(ConfigError, match=r"dmd_error: its tag of 8 x 140 mirrors lies over its modes.*\(\d+, \d+\)"):
+        load_bench("vapour_cell", {"devices.dmd_error.settings.tag_block": [8, 10]})
+
+
+def test_a_camera_sees_only_tags_that_are_there():
+    with pytest.raises(ConfigError, match="camera_z1 is to see the tag of 'dmd_input', no DMD with a tag_block"):
+        load_bench("vapour_cell", {"devices.dmd_input.settings.tag_block": None})

@@ -20,6 +20,7 @@ from labctl.devices import (
     Camera,
     Codebook,
     Device,
+    Frames,
     Pattern,
     PatternStack,
     PowerMeter,
@@ -225,7 +226,7 @@ class DMDContract(DeviceContract):
             opened.free(handle)
 
     def test_memory_has_an_end(self, opened: DMD, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(opened, "settings", opened.settings.model_copy(update={"max_frames": 5}))
+        monkeypatch.setattr(opened, "settings", opened.settings.model_copy(update={"max_frames": 5 * opened.copies}))
         first = opened.load(stack_of(opened, 3))
         with refused(opened, LimitError, 3, 5):
             opened.load(stack_of(opened, 3))
@@ -406,12 +407,16 @@ class CameraContract(DeviceContract):
         assert len(opened.acquire(1)) == 1
 
     def test_a_frame_less_or_a_number_left_out_is_an_error(self, opened: Camera, monkeypatch: pytest.MonkeyPatch):
-        good = opened.acquire(3)
-        gap = type(good)(good.counts, np.array([0, 1, 3]), good.times_s)
-        double = type(good)(good.counts, np.array([0, 1, 1]), good.times_s)
-        less = type(good)(good.counts[:2], good.ids[:2], good.times_s[:2])
-        for bad in (gap, double, less):
-            monkeypatch.setattr(opened, "_do_collect", lambda bad=bad: bad)
+        hook = "_do_collect"
+        collect = getattr(opened, hook)
+        gap, double, less = (np.array(numbers) for numbers in ([0, 1, 3], [0, 1, 1], [0, 1]))
+        for numbers in (gap, double, less):
+
+            def bad(ids: np.ndarray = numbers) -> Frames:
+                frames = collect()
+                return Frames(frames.counts[: len(ids)], ids, frames.times_s[: len(ids)])
+
+            monkeypatch.setattr(opened, hook, bad)
             with pytest.raises(FrameLost, match=re.escape(opened.name)):
                 opened.acquire(3)
         monkeypatch.undo()

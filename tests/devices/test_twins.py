@@ -23,7 +23,10 @@ from labctl.devices import (
     Sequence,
     SLMSettings,
     Trigger,
+    identity_codebook,
 )
+from labctl.devices.tag import TAG_BLOCKS, read_tags
+from labctl.errors import LimitError
 from tests.conftest import SMALL_BENCH
 from tests.devices.contracts import (
     BeamContract,
@@ -160,8 +163,9 @@ class RecordingSLM(SLM):
         self.frame = frame
 
 
-def board(shape: tuple[int, int] = (6, 13)) -> RecordingDMD:
-    return RecordingDMD(DMDSettings.model_validate({"shape": shape, "pitch": "10.8 um", "min_picture": "0.1 ms"}))
+def board(shape: tuple[int, int] = (6, 13), **more: Any) -> RecordingDMD:
+    settings = {"shape": shape, "pitch": "10.8 um", "min_picture": "0.1 ms", **more}
+    return RecordingDMD(DMDSettings.model_validate(settings))
 
 
 def panel() -> RecordingSLM:
@@ -207,6 +211,45 @@ def test_a_board_gets_one_bit_per_mirror_of_the_expanded_frames(stack: PatternSt
         dmd.show(stack[0])
         assert dmd.shown is not None
         assert np.array_equal(dmd.shown, packed[0])
+
+
+def tags_on(frame: NDArray[np.uint8]) -> list[int]:
+    """Return the numbers that a packed frame of 8 x 32 mirrors shows in its first and last corner."""
+    mirrors = np.unpackbits(frame, axis=1)
+    return [int(read_tags(mirrors[0, :TAG_BLOCKS], 1.0)), int(read_tags(mirrors[-1, -TAG_BLOCKS:], 1.0))]
+
+
+def test_a_tagged_board_never_shows_one_number_twice_in_a_row():
+    stack = PatternStack(
+        np.zeros((3, 2, 1), np.uint16), Codebook("dark", np.zeros((1, 1, 1), np.uint8), (1, 1)), (3, 3)
+    )
+    with board((8, 32), tag_block=(1, 1)) as dmd:
+        shown: list[int] = []
+        for order in ([0, 0, 0, 2], [2, 1], [1], [1]):
+            sequence = dmd.load(stack)
+            for steps in (order, order[::-1], order):
+                shown += dmd.play(sequence, np.array(steps)).tolist()
+                assert dmd.shown is not None
+                assert tags_on(dmd.shown) == [shown[-1]] * 2
+            dmd.free(sequence)
+        shown += [dmd.show(stack[0]) for _ in range(2)]
+        assert tags_on(dmd.shown) == [shown[-1]] * 2
+        assert np.all(np.diff(shown) != 0)
+
+
+def test_a_tagged_board_holds_every_pattern_twice_and_its_mirrors_outside_the_tag_are_the_patterns():
+    indices = np.random.default_rng(0).integers(0, 2, (2, 4, 32), np.uint16)
+    stack = PatternStack(indices, identity_codebook(1), (2, 0))
+    with board((8, 32), tag_block=(1, 1), max_frames=5) as dmd:
+        frames = np.unpackbits(dmd.memory[dmd.load(stack).id], axis=2)
+        assert np.array_equal(frames[:, 2:6], np.repeat(indices, 2, axis=0))
+        with pytest.raises(LimitError, match="memory holds 2"):
+            dmd.load(stack)
+
+
+def test_a_tag_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="do not fit"):
+        board((8, 27), tag_block=(1, 2))
 
 
 def test_a_panel_gets_the_expanded_frame_in_its_levels():
