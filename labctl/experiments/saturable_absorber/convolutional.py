@@ -131,6 +131,6 @@ sa_cnn = Table(
     _cells,
     _rows,
     _figure,
-    "5x5x32, 5x5x64, mean pooling, full 128, no biases, inputs 0 to 5, depth 10, half-square loss, no dropout; quick: 6 "
-    f"epochs, cosine from 1e-3; paper: 40 epochs at 5e-4. {HALVES}",
+    "5x5x32, 5x5x64, mean pooling, full 128, no biases, inputs 0 to 5, depth 10, half-square loss, no dropout; quick: "
+    f"6 epochs, cosine from 1e-3; paper: 40 epochs at 5e-4. {HALVES}",
 )
