@@ -95,7 +95,7 @@ def test_npz_is_read(tmp_path: Path) -> None:
         ({"x_train": np.zeros((4, 20, 20))}, "x_train is float64"),
         ({"y_train": np.array([0, 1])}, "expected 4 integers"),
         ({"y_train": np.array([0, 1, -1, 0])}, "expected 4 integers"),
-        ({"x_test": np.zeros((2, 8, 8), np.uint8)}, "test images are"),
+        ({"x_test": np.zeros((2, 8, 8), np.uint8)}, "training images are"),
         ({"y_test": np.array([0, 7])}, "a test label is 7"),
         ({"x_train": np.array([{}], object)}, "cannot be read as NPZ"),
     ],
