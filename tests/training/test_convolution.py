@@ -114,7 +114,7 @@ def training(epochs: int, dropout: float = 0.0) -> ConvolutionalTraining:
 
 def test_it_learns_with_the_probes_transmission():
     epochs = list(training(10).run())
-    assert epochs[-1].loss < 0.5 * epochs[0].loss
+    assert epochs[-1].loss < 0.7 * epochs[0].loss
     assert epochs[-1].choosing > 0.5  # chance is 0.1
 
 
