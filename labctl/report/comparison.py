@@ -158,4 +158,4 @@ def _finish(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=8, frameon=False)
+    axes.figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)  # where it hides no data

@@ -101,5 +101,6 @@ sa_one_hidden = Table(
     _figure,
     "In situ: probe transmission as derivative, reference noise and imperfections of the bench file; its twin: the "
     "calibrated model without noise, exact derivative, same seed, data order and recipe. The bench is simulated. "
+    "Quick: 8 epochs of the embedded sample of 5,000 digits, from which no network gets to 97 %. "
     f"{LAST_EPOCH}",
 )
