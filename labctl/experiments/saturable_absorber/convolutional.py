@@ -20,8 +20,8 @@ from labctl.training.network import Absorption, Rule
 
 PUBLISHED: dict[Rule, tuple[float, float]] = {"approximate": (99.3, 0.1), "exact": (99.4, 0.1)}
 
-STEP_S = 28e-3
-"""Seconds of one step of 64 samples at 32 and 64 channels, measured on one idle core."""
+STEP_S = 30e-3
+"""Seconds of one step of 64 samples at 32 and 64 channels: processor time on one thread."""
 
 
 @dataclass(frozen=True)

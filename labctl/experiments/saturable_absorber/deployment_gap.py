@@ -19,9 +19,6 @@ PARTS = {
 SMALL_GAP = 3.0
 """Mean gap in points below which the comparison says little and is repeated with larger imperfections."""
 
-TRUTHS = (1, 2, 3)
-"""Truth seeds."""
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -34,6 +31,7 @@ class Settings:
         test_samples: Test samples used; None for all.
         hidden: Hidden neurons.
         bench: Shipped name or path of the bench file.
+        truths: Truth seeds.
         larger: Factor on the imperfections of the repetition.
         seconds: Predicted time of one truth on one idle core.
     """
@@ -44,6 +42,7 @@ class Settings:
     test_samples: int | None = None
     hidden: int = 128
     bench: str = "vapour_cell"
+    truths: tuple[int, ...] = (1, 2, 3)
     larger: float = 3.0
     seconds: float = 180.0
 
@@ -100,7 +99,7 @@ def _cells(settings: Settings, seed: int, results: Results) -> Sequence[Cell]:
             settings.seconds,
         )
         for scale in scales
-        for truth in TRUTHS
+        for truth in settings.truths
     ]
 
 

@@ -16,12 +16,12 @@ from labctl.training.network import Absorption, Rule
 
 ABSORBER = Absorption("published", 30.0)
 
-VARIANTS: dict[str, tuple[Absorption | Rectifier, Rule, float, float]] = {
-    "absorber, approximate": (ABSORBER, "approximate", 98.0, 0.2),
-    "absorber, exact": (ABSORBER, "exact", 98.1, 0.3),
-    "rectifier, half-square loss": (Rectifier(), "exact", 98.0, 0.2),
+VARIANTS: dict[str, tuple[str, Absorption | Rectifier, Rule, float, float]] = {
+    "approximate": ("absorber, approximate derivative", ABSORBER, "approximate", 98.0, 0.2),
+    "exact": ("absorber, exact derivative", ABSORBER, "exact", 98.1, 0.3),
+    "rectifier": ("rectifier, half-square loss", Rectifier(), "exact", 98.0, 0.2),
 }
-"""Activation, rule, published accuracy and its standard deviation."""
+"""Row, activation, rule, published accuracy and its standard deviation."""
 
 DEEP_BENCH = "vapour_cell_deep"
 
@@ -58,20 +58,21 @@ def _cells(settings: Settings, seed: int, results: Results) -> Sequence[Cell]:
             ModelTraining(settings.data, settings.hidden, activation, rule, settings.recipe, seed + repeat),
         )
         for repeat in range(settings.seeds)
-        for name, (activation, rule, _, _) in VARIANTS.items()
+        for name, (_, activation, rule, _, _) in VARIANTS.items()
     ]
     if settings.in_situ and settings.in_situ.bench in shipped_benches():
-        cells.append(bench_cell("in situ", replace(settings.in_situ, seed=seed)))
+        cells.append(bench_cell("in_situ", replace(settings.in_situ, seed=seed)))
     return cells
 
 
 def _rows(settings: Settings, results: Results) -> list[Row]:
     rows = [
-        row_of(name, accuracies(results, f"{name}_"), published, sd) for name, (_, _, published, sd) in VARIANTS.items()
+        row_of(text, accuracies(results, f"{name}_"), published, sd)
+        for name, (text, _, _, published, sd) in VARIANTS.items()
     ]
-    if "in situ" in results:
-        rows.append(row_of("in situ, short, embedded sample", accuracies(results, "in situ")))
-        agreements = last_agreements(results["in situ"])
+    if "in_situ" in results:
+        rows.append(row_of("in situ, short, embedded sample", accuracies(results, "in_situ")))
+        agreements = last_agreements(results["in_situ"])
         rows += [
             row_of(f"its gradient agreement, layer {layer}", [cosine], unit="cosine") for layer, cosine in agreements
         ]
