@@ -84,6 +84,10 @@ def _listing(what: Listed) -> list[tuple[str, str]]:
         return [(name, str(read_bench_document(name).data.get("description", ""))) for name in shipped_benches()]
     if what is Listed.PLANS:
         return [(name, entry.value) for name, entry in find_plans().items()]
+    if what is Listed.TABLES:
+        from labctl.experiments.table import describe, find_tables
+
+        return [(name, describe(entry)) for name, entry in find_tables().items()]
     return sorted((entry.name, entry.value) for entry in entry_points(group=f"labctl.{what}"))
 
 
@@ -351,6 +355,38 @@ def report(
     ctx.obj.values |= {"run": str(run), "report": str(write_report(run))}
     if not as_json:
         show.console().print(ctx.obj.values["report"], soft_wrap=True)
+
+
+# ---- reproduce
+
+
+class Scale(StrEnum):
+    """How thoroughly a table is computed."""
+
+    QUICK = "quick"
+    PAPER = "paper"
+
+
+@app.command(cls=LabCommand)
+def reproduce(
+    ctx: typer.Context,
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="Name of a table.", show_default=False)],
+    scale: Annotated[Scale, typer.Option(help="Minutes, or as the paper did it.")] = Scale.QUICK,
+    seed: Annotated[int, typer.Option(min=0, help="Drives weights, data order and noise.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Go on in the folder of a table, its scale and seed.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compute a table of published numbers anew and show both side by side."""
+    from labctl.cli.reproduce import begin, carry_out, take_up
+    from labctl.experiments.table import load_table
+
+    chosen = load_table(table)
+    carry_out(take_up(chosen, resume) if resume else begin(chosen, scale, seed, out), ctx.obj)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def transmission(saturation: Tensor, depth: float | Tensor, law: Law) -> Tensor:
 
     Args:
         saturation: S at the entrance, >= 0, any shape.
-        depth: Optical depth for intensity, >= 0.
+        depth: Optical depth for intensity, >= 0; under `published` also a saturable gain, depth = -g0.
         law: Absorber law.
     """
     if law == "published":
@@ -176,9 +176,19 @@ def derivative_error(depth: float, law: Law, width: float, samples: int = 4001) 
     """
     field = torch.linspace(-8 * width, 8 * width, samples, dtype=torch.float64)
     weight = torch.exp(-0.5 * (field / width) ** 2)
-    probe, exact = transmission(field**2, depth, law), derivative(field, depth, law)
-    overlap = (probe * exact * weight).sum() ** 2
-    return float(1 - overlap / ((probe**2 * weight).sum() * (exact**2 * weight).sum()))
+    return shape_error(transmission(field**2, depth, law), derivative(field, depth, law), weight)
+
+
+def shape_error(one: Tensor, other: Tensor, weight: Tensor) -> float:
+    """Return 1 - S of eq. B2 of Guo et al. 2021: 0 where one function is a multiple of the other, 1 where orthogonal.
+
+    Args:
+        one: Samples at even distances, any shape.
+        other: Samples at the same places.
+        weight: Weight p there.
+    """
+    overlap = (one * other * weight).sum() ** 2
+    return float(1 - overlap / ((one**2 * weight).sum() * (other**2 * weight).sum()))
 
 
 def region_edge(depth: float) -> float:

@@ -1,7 +1,6 @@
-"""MNIST and Fashion-MNIST from IDX files, and the sample of real MNIST digits that labctl carries."""
+"""Data sets of images: MNIST and its kin from IDX files, a user's own, and the MNIST sample that labctl carries."""
 
 import gzip
-import logging
 import math
 import os
 import zlib
@@ -13,22 +12,45 @@ from pathlib import Path
 import numpy as np
 
 from labctl.errors import ConfigError
-
-logger = logging.getLogger(__name__)
+from labctl.training.downloads import CHECKSUMS, fetch
+from labctl.training.own_images import read_folders, read_npz
 
 DATA_VARIABLE = "LABCTL_DATA"
-"""Environment variable that names the folder with the subfolders `mnist` and `fashion-mnist`."""
+"""Environment variable that names the folder with the subfolders `mnist`, `fashion-mnist`, `kmnist`, ..."""
 
 SAMPLE_SOURCE = "embedded sample of 5,000 + 1,000 real MNIST digits"
 """What `Dataset.source` says when the digits come with labctl."""
 
-_NAMES = ("mnist", "fashion-mnist")
 _FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-_CLASSES = 10
 _IMAGE_SHAPE = (28, 28)
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSIGNED_BYTE = 0x08
 _FETCH_AGAIN = "fetch the file again or take an undamaged copy"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A data set in IDX files: their names, number of classes, whether images lie transposed, where to get them."""
+
+    files: tuple[str, ...]
+    classes: int
+    transposed: bool
+    home: str
+
+
+_EMNIST = (
+    "emnist-balanced-train-images-idx3-ubyte",
+    "emnist-balanced-train-labels-idx1-ubyte",
+    "emnist-balanced-test-images-idx3-ubyte",
+    "emnist-balanced-test-labels-idx1-ubyte",
+)
+_KINDS = {
+    "mnist": _Kind(_FILES, 10, False, "https://yann.lecun.com/exdb/mnist"),
+    "fashion-mnist": _Kind(_FILES, 10, False, "https://github.com/zalandoresearch/fashion-mnist"),
+    "kmnist": _Kind(_FILES, 10, False, "http://codh.rois.ac.jp/kmnist"),
+    "emnist-balanced": _Kind(_EMNIST, 47, True, "https://www.nist.gov/itl/products-and-services/emnist-dataset"),
+}
+_OWN = ("folders", "npz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +58,11 @@ class Dataset:
     """Labelled grey images, split into training and test, as the files hold them.
 
     Args:
-        name: `mnist`, `fashion-mnist` or `sample`: the images it holds, whatever was asked for.
-        train_images: uint8 (n, 28, 28), 0 (background) to 255.
-        train_labels: uint8 (n,), 0 to classes - 1.
-        test_images: uint8 (m, 28, 28), like the training images.
-        test_labels: uint8 (m,), like the training labels.
+        name: Its name, as `load_dataset` knows it.
+        train_images: uint8 (n, rows, rows), 0 (background) to 255; 28 rows unless a user's NPZ file has others.
+        train_labels: Integers (n,), 0 to classes - 1.
+        test_images: uint8 (m, rows, rows), like the training images.
+        test_labels: Integers (m,), like the training labels.
         source: Where the images came from, one line to show the user.
         classes: Number of classes.
     """
@@ -55,33 +77,47 @@ class Dataset:
 
 
 def load_dataset(data: str, data_dir: Path | None = None) -> Dataset:
-    """Give the images and labels of `mnist`, `fashion-mnist` or the embedded `sample`.
-
-    MNIST falls back to the sample, with a logged warning, only when no folder was named at all.
+    """Give images and labels of a data set.
 
     Args:
-        data: `mnist`, `fashion-mnist` or `sample`.
+        data: `sample` (comes with labctl), `mnist`, `fashion-mnist`, `kmnist`, `emnist-balanced`, `folders` (a user's
+            pictures, one folder per class) or `npz` (a user's arrays).
         data_dir: Folder that holds the four IDX files (plain or .gz), or its parent with a subfolder named as the
-            data; None looks for that subfolder in the folder named by the environment variable `LABCTL_DATA`.
+            data; None looks for that subfolder in the folder named by the environment variable `LABCTL_DATA` and, where
+            that is not set, in the user's cache, into which MNIST and Fashion-MNIST are downloaded. For `folders` the
+            folder of the classes, for `npz` the file.
 
     Raises:
-        ConfigError: The name is unknown, files are missing, or a file is damaged or does not fit the others.
+        ConfigError: The name is unknown, files are missing, cannot be downloaded, are damaged or do not fit each other.
     """
     if data == "sample":
         return _load_sample()
-    if data not in _NAMES:
-        raise ConfigError(f"data {data!r} is unknown; choose one of {', '.join((*_NAMES, 'sample'))}")
+    if data in _OWN:
+        return _load_own(data, data_dir)
+    if data not in _KINDS:
+        raise ConfigError(f"data {data!r} is unknown; choose one of {', '.join((*_KINDS, *_OWN, 'sample'))}")
     folders = _folders(data, data_dir)
     if folders:
         return _load_folders(data, folders)
-    if data == "mnist":
-        cures = f"set data_dir, or {DATA_VARIABLE} to the folder that holds mnist/"
-        logger.warning("no folder with MNIST named, using the %s; for all 70,000 %s", SAMPLE_SOURCE, cures)
-        return _load_sample()
+    if data in CHECKSUMS:
+        return _load_folders(data, [fetch(data)])
+    kind = _KINDS[data]
     raise ConfigError(
-        f"{data}: no folder to look in, data_dir is not given and {DATA_VARIABLE} is not set; put "
-        f"{', '.join(_FILES)} (plain or .gz) into a folder {data}/ and name it, or its parent, as data_dir"
+        f"{data}: no folder to look in, data_dir is not given and {DATA_VARIABLE} is not set; get "
+        f"{', '.join(kind.files)} (plain or .gz) from {kind.home}, put them into a folder {data}/ and name it, or its "
+        "parent, as data_dir"
     )
+
+
+def _load_own(data: str, path: Path | None) -> Dataset:
+    if path is None:
+        raise ConfigError(f"data {data}: data_dir is not given; name the folder of the classes, or the NPZ file")
+    read = read_npz if data == "npz" else read_folders
+    train_images, train_labels, test_images, test_labels = read(path)
+    classes = int(train_labels.max()) + 1
+    if test_labels.max() >= classes:
+        raise ConfigError(f"{path}: a test label is {test_labels.max()}, training labels end at {classes - 1}")
+    return Dataset(data, train_images, train_labels, test_images, test_labels, f"own images in {path}", classes)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -147,22 +183,24 @@ def _folders(data: str, data_dir: Path | None) -> list[Path]:
         parent = os.environ.get(DATA_VARIABLE)
         return [Path(parent) / data] if parent else []
     # Both data sets use the same file names: a folder named after the other one must not pass for this one.
-    others = set(_NAMES) - {data}
+    others = set(_KINDS) - {data}
     return [data_dir / data] if data_dir.absolute().name in others else [data_dir / data, data_dir]
 
 
 def _load_folders(data: str, folders: list[Path]) -> Dataset:
     """Load from the first folder that holds all four files."""
-    lacks: list[str] = []
+    kind, lacks = _KINDS[data], list[str]()
     for folder in folders:
-        found = {stem: path for stem in _FILES for path in _spellings(folder, stem) if path.is_file()}
-        missing = [stem for stem in _FILES if stem not in found]
+        found = {stem: path for stem in kind.files for path in _spellings(folder, stem) if path.is_file()}
+        missing = [stem for stem in kind.files if stem not in found]
         if not missing:
-            return _read_dataset(data, [found[stem] for stem in _FILES], f"{data} files in {folder}")
-        lacks.append(f"{folder} lacks {'all four' if len(missing) == len(_FILES) else ', '.join(missing)}")
+            paths = [found[stem] for stem in kind.files]
+            return _read_dataset(data, paths, f"{data} files in {folder}", kind)
+        lacks.append(f"{folder} lacks {'all four' if len(missing) == len(kind.files) else ', '.join(missing)}")
     raise ConfigError(
-        f"{data}: found no complete set of files: {'; '.join(lacks)}. Expected {', '.join(_FILES)} (plain or .gz); put "
-        f"them there, or name the folder that holds them as data_dir, or its parent as data_dir or {DATA_VARIABLE}"
+        f"{data}: found no complete set of files: {'; '.join(lacks)}. Expected {', '.join(kind.files)} (plain or .gz), "
+        f"from {kind.home}; put them there, or name the folder that holds them as data_dir, or its parent as data_dir "
+        f"or {DATA_VARIABLE}"
     )
 
 
@@ -176,17 +214,19 @@ def _load_sample() -> Dataset:
     folder = resources.files("labctl.training") / "sample"
     with ExitStack() as stack:
         paths = [stack.enter_context(resources.as_file(folder / f"{stem}.gz")) for stem in _FILES]
-        return _read_dataset("sample", paths, SAMPLE_SOURCE)
+        return _read_dataset("sample", paths, SAMPLE_SOURCE, _KINDS["mnist"])
 
 
-def _read_dataset(name: str, paths: list[Path], source: str) -> Dataset:
+def _read_dataset(name: str, paths: list[Path], source: str, kind: _Kind) -> Dataset:
     """Read training images, training labels, test images and test labels, in this order."""
-    train_images, train_labels = _read_pair(paths[0], paths[1])
-    test_images, test_labels = _read_pair(paths[2], paths[3])
-    return Dataset(name, train_images, train_labels, test_images, test_labels, source, _CLASSES)
+    train_images, train_labels = _read_pair(paths[0], paths[1], kind.classes)
+    test_images, test_labels = _read_pair(paths[2], paths[3], kind.classes)
+    if kind.transposed:  # EMNIST keeps its images column by column
+        train_images, test_images = (images.transpose(0, 2, 1).copy() for images in (train_images, test_images))
+    return Dataset(name, train_images, train_labels, test_images, test_labels, source, kind.classes)
 
 
-def _read_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_pair(images_path: Path, labels_path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Read images and their labels and check that they belong together."""
     images, labels = read_idx(images_path), read_idx(labels_path)
     swapped = "check that the file was not mixed up with another, or fetch it again"
@@ -196,6 +236,6 @@ def _read_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.nda
         raise _damaged(labels_path, f"shape {labels.shape}", "labels of shape (n,)", swapped)
     if len(labels) != len(images):
         raise _damaged(labels_path, f"{len(labels)} labels", f"{len(images)} as in {images_path.name}", swapped)
-    if labels.max() >= _CLASSES:
-        raise _damaged(labels_path, f"label {labels.max()}", f"labels 0 to {_CLASSES - 1}", swapped)
+    if labels.max() >= classes:
+        raise _damaged(labels_path, f"label {labels.max()}", f"labels 0 to {classes - 1}", swapped)
     return images, labels

@@ -1,9 +1,10 @@
 """The trainer's network: shapes that fit a bench, and the calibrated model in network quantities."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -61,12 +62,45 @@ def require_fit(file: BenchFile, shape: NetworkShape) -> None:
         raise ConfigError(f"{shape.outputs} outputs: bench {file.name} has {end.modes} output modes")
 
 
+LARGEST_GAIN = 10.0
+"""Largest small-signal gain g0 of a model: exp(10) is 43 dB, where one pass of a real amplifier lases by itself."""
+
+
+class Activation(Protocol):
+    """A nonlinearity between two layers, element by element."""
+
+    def activate(self, sums: Tensor) -> Tensor:
+        """Return the activations of `sums`."""
+        ...
+
+    def slope(self, sums: Tensor, activations: Tensor, rule: Rule) -> Tensor:
+        """Return what stands for the derivative at `sums`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Absorption:
-    """What trainers know of the cells: law and calibrated optical depth."""
+    """What trainers know of the cells: law and calibrated optical depth.
+
+    Args:
+        law: Absorber law.
+        depth: Optical depth for intensity, >= 0. Down to -10 it is a saturable gain, a0 = -g0 in eqs. 4 to 6 of Guo
+            et al. 2021: inverted atoms, `published` law only.
+
+    Raises:
+        ConfigError: The depth is no number, or a gain the law or the range does not allow.
+    """
 
     law: absorber.Law
     depth: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.depth) and self.depth >= -LARGEST_GAIN):
+            raise ConfigError(
+                f"optical depth {self.depth:g}: allowed are numbers >= 0, or a gain down to {-LARGEST_GAIN:g}"
+            )
+        if self.depth < 0 and self.law != "published":
+            raise ConfigError(f"gain {-self.depth:g} under the {self.law} law: only the published law has a gain")
 
     def activate(self, sums: Tensor) -> Tensor:
         """Return the activations of `sums`, both in units of the saturation field."""
@@ -84,19 +118,19 @@ class Absorption:
         return probe * absorber.exact_factor(sums**2, activations**2, self.depth, self.law)
 
 
-def forward(weights: Sequence[Tensor], inputs: Tensor, absorption: Absorption) -> tuple[list[Tensor], list[Tensor]]:
+def forward(weights: Sequence[Tensor], inputs: Tensor, activation: Activation) -> tuple[list[Tensor], list[Tensor]]:
     """Return sums before, and activations after, every layer; the last activation is the output itself.
 
     Args:
         weights: Per layer, shape (rows, columns).
         inputs: Shape (n, inputs).
-        absorption: The cell.
+        activation: The cell, or another nonlinearity.
     """
     sums, activations = [], [inputs]
     for layer, weight in enumerate(weights):
         sums.append(activations[-1] @ weight.T)
         last = layer == len(weights) - 1
-        activations.append(sums[-1] if last else absorption.activate(sums[-1]))
+        activations.append(sums[-1] if last else activation.activate(sums[-1]))
     return sums, activations
 
 
@@ -106,11 +140,11 @@ def half_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def model_gradient(
-    weights: Sequence[Tensor], inputs: Tensor, targets: Tensor, absorption: Absorption, rule: Rule
+    weights: Sequence[Tensor], inputs: Tensor, targets: Tensor, activation: Activation, rule: Rule
 ) -> list[Tensor]:
     """Return the gradient of `half_square_loss` on the model's own forward pass; arguments as for `gradient_at`."""
-    sums, activations = forward(weights, inputs, absorption)
-    return gradient_at(weights, inputs, sums[:-1], activations[-1] - targets, absorption, rule)
+    sums, activations = forward(weights, inputs, activation)
+    return gradient_at(weights, inputs, sums[:-1], activations[-1] - targets, activation, rule)
 
 
 def gradient_at(
@@ -118,7 +152,7 @@ def gradient_at(
     inputs: Tensor,
     sums: Sequence[Tensor],
     errors: Tensor,
-    absorption: Absorption,
+    activation: Activation,
     rule: Rule,
     read: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
@@ -129,12 +163,12 @@ def gradient_at(
         inputs: Shape (n, inputs).
         sums: Sums before each hidden layer, shape (n, hidden); the model's own or those shown on a bench.
         errors: Output minus target, shape (n, outputs).
-        absorption: The cell.
+        activation: The cell, or another nonlinearity.
         rule: Probe transmission alone, or the exact derivative.
         read: Where each hidden layer's error counts, shape (n, hidden); everywhere by default.
     """
-    activations = [inputs, *(absorption.activate(one) for one in sums)]
-    return backpropagate(weights, activations, sums, errors, absorption, rule, read)
+    activations = [inputs, *(activation.activate(one) for one in sums)]
+    return backpropagate(weights, activations, sums, errors, activation, rule, read)
 
 
 def backpropagate(
@@ -142,7 +176,7 @@ def backpropagate(
     activations: Sequence[Tensor],
     sums: Sequence[Tensor],
     errors: Tensor,
-    absorption: Absorption,
+    activation: Activation,
     rule: Rule,
     read: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
@@ -153,14 +187,14 @@ def backpropagate(
         activations: At the input side of every layer, the network's inputs first.
         sums: Sums before each hidden layer.
         errors: Output minus target, shape (n, outputs).
-        absorption: The cell.
+        activation: The cell, or another nonlinearity.
         rule: Probe transmission alone, or the exact derivative.
         read: Where each hidden layer's error counts; everywhere by default.
     """
     error = errors / len(errors)
     gradients = [error.T @ activations[-1]]
     for layer in range(len(sums) - 1, -1, -1):
-        slope = absorption.slope(sums[layer], activations[layer + 1], rule)
+        slope = activation.slope(sums[layer], activations[layer + 1], rule)
         error = (error @ weights[layer + 1]) * (slope if read is None else slope * read[layer])
         gradients.insert(0, error.T @ activations[layer])
     return gradients

@@ -33,7 +33,7 @@ Small outputs at first keep the first steps from pulling the sums out of the cel
 at depth 30, 5 epochs of the 5,000 sample digits: 87 % right against 63 % from 0.1 everywhere.
 """
 
-DataName = Literal["sample", "mnist", "fashion-mnist"]
+DataName = Literal["sample", "mnist", "fashion-mnist", "kmnist", "emnist-balanced", "folders", "npz"]
 
 
 class DataSettings(Settings):
@@ -41,7 +41,8 @@ class DataSettings(Settings):
 
     Args:
         data: Data set; `sample` comes with labctl.
-        data_dir: Folder with the four IDX files, or its parent; LABCTL_DATA by default.
+        data_dir: Folder with the four IDX files, or its parent; LABCTL_DATA, then the cache, by default. For `folders`
+            the folder of the classes, for `npz` the file.
         train_samples: Training samples used, all by default.
         test_samples: Test samples used, all by default.
     """

@@ -2,10 +2,10 @@
 
 import gzip
 import hashlib
-import logging
 import struct
 from collections.abc import Callable
 from importlib import resources
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -110,19 +110,6 @@ def test_data_dir_goes_before_the_environment_variable(tmp_path: Path, monkeypat
     np.testing.assert_array_equal(load_dataset("mnist", tmp_path / "a").train_images, IMAGES)
 
 
-@pytest.mark.parametrize("variable", [None, ""])
-def test_mnist_without_a_folder_falls_back_and_says_so(
-    variable: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    if variable is not None:
-        monkeypatch.setenv(DATA_VARIABLE, variable)
-    data = load_dataset("mnist", None)
-    assert (data.name, data.source) == ("sample", SAMPLE_SOURCE)
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert all(words in record.getMessage() for words in (SAMPLE_SOURCE, "data_dir", DATA_VARIABLE))
-
-
 @pytest.mark.parametrize("data", ["mnist", "fashion-mnist"])
 def test_named_folder_without_files_is_an_error_that_helps(tmp_path: Path, data: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -130,10 +117,23 @@ def test_named_folder_without_files_is_an_error_that_helps(tmp_path: Path, data:
     assert all(words in str(caught.value) for words in (str(tmp_path / data), *FILES, "data_dir", DATA_VARIABLE))
 
 
-def test_fashion_mnist_without_a_folder_is_an_error_that_helps() -> None:
+def test_kmnist_without_a_folder_says_where_it_is_had() -> None:
     with pytest.raises(ConfigError) as caught:
-        load_dataset("fashion-mnist", None)
-    assert all(words in str(caught.value) for words in (*FILES, "data_dir", DATA_VARIABLE))
+        load_dataset("kmnist", None)
+    assert all(words in str(caught.value) for words in (*FILES, "codh.rois.ac.jp", "data_dir", DATA_VARIABLE))
+
+
+def test_emnist_is_turned_upright(tmp_path: Path) -> None:
+    folder = tmp_path / "emnist-balanced"
+    folder.mkdir()
+    labels = np.array([46, 0, 10], np.uint8)
+    arrays = (IMAGES, labels, IMAGES[:2], labels[:2])
+    for (split, part), array in zip(product(("train", "test"), ("images-idx3", "labels-idx1")), arrays, strict=True):
+        (folder / f"emnist-balanced-{split}-{part}-ubyte").write_bytes(idx(array))
+    data = load_dataset("emnist-balanced", tmp_path)
+    assert data.classes == 47
+    np.testing.assert_array_equal(data.train_images, IMAGES.transpose(0, 2, 1))
+    np.testing.assert_array_equal(data.train_labels, labels)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'cifar'.*mnist, fashion-mnist, sample"):
+    with pytest.raises(ConfigError, match=r"'cifar'.*mnist, fashion-mnist, kmnist, .*folders, npz, sample"):
         load_dataset("cifar", None)
 
 
