@@ -35,6 +35,12 @@ class Samples:
         inputs = self.inputs[chosen].astype(np.float32) / np.float32(255)
         return inputs, np.eye(self.classes, dtype=np.float32)[self.labels[chosen]]
 
+    def shuffled(self, batch_size: int, rng: np.random.Generator) -> Iterator[NDArray[np.integer]]:
+        """Yield the sample numbers of each batch of one epoch, the last one possibly smaller."""
+        order = rng.permutation(len(self))
+        for part in self.in_order(batch_size):
+            yield order[part]
+
     def in_order(self, batch_size: int) -> Iterator[slice]:
         """Yield slices that cover every sample once."""
         for start in range(0, len(self), batch_size):
