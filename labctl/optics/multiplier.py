@@ -93,16 +93,16 @@ class SlitMultiplier:
         self._rows = rows and _RowTables(rows)
         # half of a block's own light belongs to either side, so that one look-up a side gives all of it
         self._silent: dict[tuple[int, int], int] = {}
-        self._left = (left + own[:, None] / 2).astype(np.complex64)
-        self._right = (right + own[:, None] / 2).astype(np.complex64)
+        self._left = np.ascontiguousarray(left + own[:, None] / 2, np.complex64)
+        self._right = np.ascontiguousarray(right + own[:, None] / 2, np.complex64)
 
     def modulation(self, indices: NDArray[np.uint16]) -> Tensor:
         """Return the complex modulation of every weight, (rows, columns): crosstalk, slit and distortion in it."""
         beyond = len(self._left) - 1
         index = np.pad(indices.astype(np.intp), ((0, 0), (1, 1)), constant_values=beyond)
         row = index[:, 1:-1] * len(self._left)
-        field = np.take(self._left, row + index[:, :-2])
-        field += np.take(self._right, row + index[:, 2:])
+        field = self._left.ravel()[row + index[:, :-2]]
+        field += self._right.ravel()[row + index[:, 2:]]
         distortion = None if self.distortion is None else self.distortion.numpy()
         if self._rows:
             field += self._rows.borders(indices, beyond)
@@ -153,15 +153,16 @@ class _RowTables:
     """A `RowResponse` as the tables that `SlitMultiplier.modulation` reads."""
 
     def __init__(self, response: RowResponse) -> None:
-        self._far, self._further = response.far.astype(np.complex64), response.further
-        self._above, self._below = response.above.astype(np.complex64), response.below.astype(np.complex64)
+        self._far, self._further = np.ascontiguousarray(response.far, np.complex64), response.further
+        self._above = np.ascontiguousarray(response.above, np.complex64)
+        self._below = np.ascontiguousarray(response.below, np.complex64)
 
     def borders(self, indices: NDArray[np.uint16], beyond: int) -> NDArray[np.complex64]:
         """Return what the blurred borders to the blocks above and below add to every block's reading."""
         index = np.pad(indices.astype(np.intp), ((1, 1), (0, 0)), constant_values=beyond)
         own = index[1:-1] * len(self._above)
-        field = np.take(self._above, own + index[:-2])
-        field += np.take(self._below, own + index[2:])
+        field = self._above.ravel()[own + index[:-2]]
+        field += self._below.ravel()[own + index[2:]]
         return field
 
     def others(
@@ -174,7 +175,7 @@ class _RowTables:
         field = np.full(indices.shape, self._further, np.complex64)
         for k in range(2 * ROW_REACH + 1):
             if k != ROW_REACH:
-                light = np.take(self._far[k], index[k : k + rows])
+                light = self._far[k][index[k : k + rows]]
                 field += light if factor is None else light * factor[k : k + rows]
         return field
 
