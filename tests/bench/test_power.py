@@ -56,6 +56,9 @@ def test_the_small_bench_has_the_electrons_of_the_large_one(camera: str):
     assert noise == pytest.approx(0.25, abs=0.02)  # sqrt(2 N_R) / (4 sqrt(N_R n)), read noise aside
 
 
+UNTAGGED = {"devices.dmd_input.settings.tag_block": None, "devices.camera_z1.settings.tags": []}
+"""Without its tag a device has room for nothing but modes."""
+
 TOO_MUCH = {
     # what is asked too much: (overrides, plane, what the row is about)
     "laser": ({"laser.power": "8 mW"}, "laser", "all beams"),
@@ -63,7 +66,7 @@ TOO_MUCH = {
     "weights": ({"light.1.multiply.weight_range": 1.2}, "dmd_hidden", "gain"),
     "light in the first layer": ({"devices.pump.settings.power": "50 uW"}, "dmd_hidden", "gain"),
     "light in the second layer": ({"devices.pump_hidden.settings.power": "2 mW"}, "dmd_hidden", "re-sent"),
-    "inputs for the DMD": ({"light.encode.modes": 100}, "dmd_input", "pixels"),
+    "inputs for the DMD": ({"light.encode.modes": 100, **UNTAGGED}, "dmd_input", "pixels"),
     "inputs for the panel": ({"light.encode.modes": 19}, "slm_1", "pixels"),
     "hidden neurons for the panel": ({"light.regenerate.modes": 9}, "slm_1", "pixels"),
     "hidden neurons for the DMD": ({"light.regenerate.modes": 11}, "dmd_hidden", "pixels"),
