@@ -74,6 +74,7 @@ class ImagingPath:
         self.beams: dict[str, BeamState] = {}
         self.sensors: dict[str, SensorState] = {}
         self.temperatures_c: dict[str, Any] = {}
+        self.cells: dict[str, Any] = {}
         self.positions_m: dict[str, Any] = {}
         self._settings, self._clock, self._rng = settings, clock, np.random.default_rng(seed)
         self._sequences: dict[int, NDArray[np.uint16]] = {}
