@@ -25,7 +25,7 @@ from labctl.recorder import read_checkpoint, read_records, read_weights
 
 SMALL_BENCH = Path(__file__).parents[1] / "tests" / "benches" / "small_cell.yaml"
 SETTINGS = (
-    *("data=sample", "hidden=[8]", "train_samples=640", "test_samples=32", "batch_size=16", "epochs=5"),
+    *("data=sample", "hidden=[8]", "train_samples=400", "test_samples=32", "batch_size=16", "epochs=2"),
     *("agreement_every=8", "checkpoint_every=7", "initial_sd=0.5", "optical_depth=4", "keep=sampled"),
 )
 KILLED_AGAIN = 1 / 3
