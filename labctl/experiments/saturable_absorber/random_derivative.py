@@ -124,5 +124,6 @@ sa_random_derivative = Table(
     _rows,
     _figure,
     "Even functions through uniform random samples (PCHIP), error 1 - S of eq. B2 with the width E* of region (i), "
-    f"in the paper's network of optical depth 10, 784-128-10, for its 50 epochs; the functions are chosen by their errors, before any training. {HALVES}",
+    "in the paper's network of optical depth 10, 784-128-10, for its 50 epochs; the functions are chosen by their errors, "
+    f"before any training. {HALVES}",
 )
