@@ -124,6 +124,6 @@ sa_random_derivative = Table(
     _rows,
     _figure,
     "Even functions through uniform random samples (PCHIP), error 1 - S of eq. B2 with the width E* of region (i), "
-    "in the paper's network of optical depth 10, 784-128-10, for its 50 epochs; the functions are chosen by their errors, "
+    "in the network the paper has at depth 10, 784-128-10, for its 50 epochs; functions are chosen by their errors, "
     f"before any training. {HALVES}",
 )
