@@ -1,6 +1,8 @@
 """The bench as an open thing: its devices, its clock, and the way every use of it ends dark."""
 
+import json
 import logging
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -34,6 +36,7 @@ class Bench:
         truth_seed: Draws the twins' hidden truth; the bench file's by default.
         clock: Bench time; by default manual when everything is simulated, else the wall clock.
         ledger: Folder whose valid calibrations are believed in place of the file's values; none by default.
+        calibrations: Ids of the only ones that may be believed, for a run that is resumed; twins do not age meanwhile.
 
     Raises:
         ConfigError: The devices to simulate are not in the file, or split the light path; or the ledger is damaged.
@@ -49,6 +52,7 @@ class Bench:
         truth_seed: int | None = None,
         clock: Clock | None = None,
         ledger: Path | None = None,
+        calibrations: Collection[str] | None = None,
     ) -> None:
         self.as_written = file
         self.simulated = _simulated(file, simulate)
@@ -58,7 +62,7 @@ class Bench:
         self.clock: Clock = clock or (ManualClock() if all_twins else WallClock())
         self.devices: dict[str, Device] = {}
         self.ledger = ledger
-        self.belief = self._read_ledger(ledger) if ledger else Belief()
+        self.belief = self._read_ledger(ledger, calibrations) if ledger else Belief()
         self.file = _believing(file, self.belief)
         self.dark_after_s: float | None = None
         self._lit_before_pause: list[str] = []
@@ -73,7 +77,7 @@ class Bench:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Serial number of every device in the light path, and the absorber's law: what a calibration is bound to."""
+        """What a calibration is bound to: devices in the light path by serial number, law, what twins are drawn from."""
         simulation = self.as_written.simulation
         scale = simulation.imperfection_scale if simulation.imperfections else 0.0
         twin = twin_serial(self.truth_seed, scale)
@@ -82,6 +86,10 @@ class Bench:
             for name, entry in self.as_written.devices.items()
             if name in self.as_written.light_devices
         }
+        if self.light_is_simulated:
+            drawn = {name: [one.value, one.sd] for name, one in self.as_written.parameters().items()}
+            text = json.dumps([drawn, simulation.model_dump(mode="json")["terms"]], sort_keys=True)
+            serials["bench file of the twins"] = f"{zlib.crc32(text.encode()):08x}"
         return {**serials, "absorber_law": self.as_written.absorber_law}
 
     @property
@@ -89,9 +97,13 @@ class Bench:
         """What the ledger put in place of the bench file's values, by name; one number or one per mode."""
         return {name: np.asarray(one.value).tolist() for name, one in self.belief.estimates.items()}
 
-    def _read_ledger(self, root: Path) -> Belief:
-        entries = read_entries(root, self.as_written.name, self.light_is_simulated)
-        return believe(entries, self.identity, datetime.now(UTC))
+    def _read_ledger(self, root: Path, only: Collection[str] | None) -> Belief:
+        entries, now = read_entries(root, self.as_written.name, self.light_is_simulated), datetime.now(UTC)
+        if only is not None:
+            entries = [entry for entry in entries if entry.id in only]
+            if self.light_is_simulated:
+                now = max((entry.made_at for entry in entries), default=now)
+        return believe(entries, self.identity, now)
 
     # ---- devices
 

@@ -43,7 +43,14 @@ class Asked:
         Raises:
             ConfigError: Its calibrations are no longer those of the ledger.
         """
-        bench = Bench(self.bench, self.simulated, seed=self.seed, truth_seed=self.truth_seed, ledger=self.ledger)
+        bench = Bench(
+            self.bench,
+            self.simulated,
+            seed=self.seed,
+            truth_seed=self.truth_seed,
+            ledger=self.ledger,
+            calibrations=self.calibrations,
+        )
         now = [entry.id for entry in bench.belief.used]
         if now != self.calibrations:
             raise ConfigError(

@@ -1,7 +1,9 @@
 """A recorder that goes on where the last checkpoint of a run is."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +57,36 @@ class ResumedRecorder(Recorder):
         )
         self._lines, self._changes = about.get("lines", 0), about.get("changes", 0)
         self._rows = Counter(about.get("rows", {}))
-        steps, kept = self.folder / "steps.jsonl", about.get("bytes", 0)
+        self._kept, self._ended, self._begun = about.get("bytes", 0), ended, False
+        steps = self.folder / "steps.jsonl"
         with self._promise():
-            if (steps.stat().st_size if steps.exists() else 0) < kept:
+            if (steps.stat().st_size if steps.exists() else 0) < self._kept:
                 raise LabError(f"{steps}: is shorter than at the checkpoint; restore the file from a copy")
             self._steps = steps.open("ab")
-            self._steps.truncate(kept)
-            (self.folder / "summary.json").unlink(missing_ok=True)
-            self._note(ended)
-        self.changes = [record["values"] for record in read_records(self.folder) if record["kind"] == "change"]
+        kept = islice(read_records(self.folder), self._lines)
+        self.changes = [record["values"] for record in kept if record["kind"] == "change"]
         self.other_software = _differences(self.header, software())
+
+    def __call__(self, record: Record) -> None:
+        """Store a record, as `Recorder` does; the first one ends what came after the checkpoint."""
+        self._begin()
+        super().__call__(record)
+
+    def finish(self, status: str, summary: Mapping[str, Any] | None = None, error: str | None = None) -> None:
+        """Close the run, as `Recorder` does."""
+        self._begin()
+        super().finish(status, summary, error)
+
+    def _begin(self) -> None:
+        """Forget what was recorded after the checkpoint: not before the run goes on, for it may be refused."""
+        if self._begun:
+            return
+        self._begun = True
+        with self._promise():
+            self._steps.truncate(self._kept)
+            self._steps.seek(self._kept)
+            (self.folder / "summary.json").unlink(missing_ok=True)
+            self._note(self._ended)
 
     def _note(self, ended: dict[str, Any]) -> None:
         about = {"resumed": datetime.now().astimezone().isoformat(timespec="seconds"), "lines": self._lines}
