@@ -12,7 +12,7 @@ from labctl.errors import ConfigError
 from labctl.optics.absorber import transmission
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
-from labctl.training.loop import one_thread, spent
+from labctl.training.loop import one_thread
 from labctl.training.measure import BACKGROUND_SHOTS, BenchNetwork, setup_exposures
 from labctl.training.network import NetworkShape
 from labctl.training.patterns import Floats
@@ -102,7 +102,7 @@ def power_sweep(
         for cell, one in results.items()
     ]
     lines += network.warnings
-    return {"cells": results, **spent(network, bench.clock.now_s() - started_s), "message": "\n".join(lines)}
+    return {"cells": results, **network.tally.spent(bench.clock.now_s() - started_s), "message": "\n".join(lines)}
 
 
 def _full_scale(network: BenchNetwork, layer: int) -> float:

@@ -11,7 +11,7 @@ from labctl.bench import Bench
 from labctl.plan import plan
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.training.gradient import MethodName, cost_of
-from labctl.training.loop import Training, one_thread, spent
+from labctl.training.loop import Training, one_thread
 from labctl.training.measure import BACKGROUND_SHOTS, setup_exposures
 from labctl.training.scoring import bench_confusion, confusion_accuracy
 from labctl.training.settings import (
@@ -124,7 +124,7 @@ def compare_methods(
             yield replace(record, index=index, values={**record.values, "method": method})
         if not training.on_bench:
             summary |= _deployed(training, test)
-        summary |= spent(training.network, bench.clock.now_s() - started_s)
+        summary |= training.network.tally.spent(bench.clock.now_s() - started_s)
         rows.append({"method": method, "steps": steps, "loss": loss, **_row(summary)})
         values = {**rows[-1], "message": _line(rows[-1])}
         yield Record("comparison", len(rows) - 1, bench.clock.now_s(), values)

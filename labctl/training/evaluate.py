@@ -11,7 +11,7 @@ from labctl.errors import ConfigError
 from labctl.plan import plan
 from labctl.recorder import read_run, read_weights
 from labctl.records import Budget, Changes, Record, Summary
-from labctl.training.loop import one_thread, spent
+from labctl.training.loop import one_thread
 from labctl.training.measure import BACKGROUND_SHOTS, BenchNetwork, setup_exposures
 from labctl.training.network import NetworkShape
 from labctl.training.scoring import bench_confusion, confusion_accuracy, model_confusion
@@ -70,7 +70,7 @@ def evaluate(
         "data": source,
         "test_accuracy": measured,
         "model_accuracy": ideal,
-        **spent(network, bench.clock.now_s() - started_s),
+        **network.tally.spent(bench.clock.now_s() - started_s),
         "message": f"{measured:.2%} of {len(test)} test samples right on the bench, {ideal:.2%} in the model",
     }
 

@@ -210,8 +210,8 @@ class Training:
         if self.on_bench:
             values |= {
                 "exposures": sum(tally.exposures.values()),
-                "reference_rad": self.network.reference.common_rad,
-                "phase_error_rad": self.network.phase_error_rad,
+                "reference_rad": self.network.reader.reference.common_rad,
+                "phase_error_rad": self.network.reader.phase_error_rad,
                 "clipped_modes": tally.clipped_modes,
                 "clipped_weights": tally.clipped_weights,
                 **tally.frame_counts,
@@ -237,7 +237,7 @@ class Training:
         progress, epoch = self.progress, self.progress.epoch
         confusion = self._evaluate()
         test_accuracy = confusion_accuracy(confusion)
-        means = _epoch_means(epoch, progress.checked)
+        means = progress.mean_agreements()
         progress.test_accuracies.append(test_accuracy)
         progress.agreements += means
         loss = float(np.mean(progress.losses))
@@ -349,7 +349,9 @@ class Training:
         )
 
     def _named_weights(self) -> dict[str, np.ndarray]:
-        return name_weights(self._bench, self.weights)
+        """Return the weights by the panel that shows them."""
+        panels = [stage.multiply.device for stage in self._bench.file.stages]
+        return {f"weights.{panel}": weight.copy() for panel, weight in zip(panels, self.weights, strict=True)}
 
     def _named_masks(self) -> dict[str, np.ndarray]:
         """Return the block indices that the panels show for the weights, by panel."""
@@ -371,7 +373,7 @@ class Training:
             "clipped_modes": tally.clipped_modes,
             "clipped_weights": tally.clipped_weights,
             "relocks": tally.relocks,
-            **spent(self.network, seconds),
+            **tally.spent(seconds),
         }
         return {**result, "message": self._closing(result)}
 
@@ -388,35 +390,3 @@ class Training:
             f"{score}; {measured} measured in {result['exposures']:,} exposures of the "
             f"{how} bench ({result['bench_seconds'] / 60:.0f} min of bench time), gradient agreement by layer {means}"
         )
-
-
-def _epoch_means(epoch: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the mean agreement of every layer over one epoch."""
-    keys = ("cosine", "cosine_exact", "norm_ratio", "noise_floor")
-    layers = sorted({row["layer"] for row in rows})
-    of = {layer: [row for row in rows if row["layer"] == layer] for layer in layers}
-    return [
-        {"epoch": epoch, "layer": layer, **{key: float(np.mean([row[key] for row in of[layer]])) for key in keys}}
-        for layer in layers
-    ]
-
-
-def spent(network: BenchNetwork, bench_seconds: float) -> dict[str, Any]:
-    """Return what a network's measurements cost, for summaries."""
-    tally = network.tally
-    return {
-        "exposures": sum(tally.exposures.values()),
-        "exposures_by_heading": dict(tally.exposures),
-        "photons_by_heading": dict(tally.photons_by_heading),
-        "seconds_by_heading": dict(tally.seconds_by_heading),
-        **tally.frame_counts,
-        "photons": tally.photons,
-        "mask_writes": tally.mask_writes,
-        "bench_seconds": bench_seconds,
-    }
-
-
-def name_weights(bench: Bench, weights: list[Floats]) -> dict[str, np.ndarray]:
-    """Return weights by the panel that shows them."""
-    panels = [stage.multiply.device for stage in bench.file.stages]
-    return {f"weights.{panel}": weight.copy() for panel, weight in zip(panels, weights, strict=True)}

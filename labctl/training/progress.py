@@ -31,6 +31,20 @@ class Progress:
     test_accuracies: list[float] = field(default_factory=list)
     agreements: list[dict[str, Any]] = field(default_factory=list)
 
+    def mean_agreements(self) -> list[dict[str, Any]]:
+        """Return the mean agreement of every layer over this epoch so far."""
+        keys = ("cosine", "cosine_exact", "norm_ratio", "noise_floor")
+        layers = sorted({row["layer"] for row in self.checked})
+        of = {layer: [row for row in self.checked if row["layer"] == layer] for layer in layers}
+        return [
+            {
+                "epoch": self.epoch,
+                "layer": layer,
+                **{key: float(np.mean([row[key] for row in of[layer]])) for key in keys},
+            }
+            for layer in layers
+        ]
+
     def next_epoch(self) -> None:
         """Begin another epoch."""
         self.epoch, self.order, self.batches, self.losses, self.checked = (
