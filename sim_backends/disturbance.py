@@ -73,14 +73,15 @@ class Disturbance:
         self._trims: dict[str, NDArray[np.float64]] = {}
 
     def state(self) -> dict[str, Any]:
-        """Return the generator and the walk, for `restore`."""
-        walk = {"walk_rad": self._walk_rad, "walked_until_s": self._walked_until_s}
+        """Return the generator, the walk and the jumps, for `restore`."""
+        walk = {"walk_rad": self._walk_rad, "walked_until_s": self._walked_until_s, "slit_jumps_m": self._slit_jumps_m}
         return {"generator": self.rng.bit_generator.state, **walk}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""
         self.rng.bit_generator.state = state["generator"]
         self._walk_rad, self._walked_until_s = state["walk_rad"], state["walked_until_s"]
+        self._slit_jumps_m = state["slit_jumps_m"]
 
     # ---- static
 

@@ -40,7 +40,7 @@ class Fault(StrictModel):
     """
 
     device: str
-    fault: FrameFault | CallFault
+    fault: Literal[FrameFault, CallFault]
     at: int | None = Field(default=None, ge=1)
     rate: float = Field(default=0.0, ge=0, le=1)
 

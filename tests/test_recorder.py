@@ -491,10 +491,34 @@ def test_without_a_checkpoint_it_begins_anew(recorder: Recorder) -> None:
     recorder.finish("failed", error="no light")
     with ResumedRecorder(recorder.folder) as again:
         assert again.checkpoint is None
-        assert list(read_records(recorder.folder)) == []
+        again(step(0, y=np.ones(1)))
+        assert [record["arrays"] for record in read_records(recorder.folder)] == [{"y": 0}]
         assert not (recorder.folder / "summary.json").exists()
     (note,) = (recorder.folder / "resumes.jsonl").read_text(encoding="utf-8").splitlines()
     assert (json.loads(note)["ended"], json.loads(note)["lines"]) == ("failed", 0)
+
+
+def test_nothing_is_lost_where_a_resumed_run_does_not_go_on(recorder: Recorder) -> None:
+    recorder(step(0))
+    recorder(Record("checkpoint", 0, 0.0, {}, {"x": np.zeros(2)}))
+    recorder(step(1))
+    recorder.finish("failed", error="no light")
+    before = {path.name: path.read_bytes() for path in recorder.folder.iterdir() if path.is_file()}
+    with ResumedRecorder(recorder.folder):
+        pass  # refused: the bench could not be opened
+    assert before == {path.name: path.read_bytes() for path in recorder.folder.iterdir() if path.is_file()}
+
+
+def test_a_checkpoint_as_the_first_record_can_be_resumed_again(recorder: Recorder) -> None:
+    recorder(step(0))
+    recorder(Record("checkpoint", 0, 0.0, {}, {"x": np.zeros(2)}))
+    recorder(step(1))
+    recorder.close()
+    with ResumedRecorder(recorder.folder) as again:
+        again(Record("checkpoint", 1, 0.0, {}, {"x": np.zeros(2)}))
+    with ResumedRecorder(recorder.folder) as again:
+        assert again.checkpoint is not None
+        assert again.checkpoint.index == 1
 
 
 def test_two_cannot_record_the_same_run(recorder: Recorder) -> None:

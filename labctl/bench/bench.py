@@ -77,7 +77,7 @@ class Bench:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What a calibration is bound to: devices in the light path by serial number, law, what twins are drawn from."""
+        """What a calibration is bound to: devices by serial number, absorber law, and what twins are drawn from."""
         simulation = self.as_written.simulation
         scale = simulation.imperfection_scale if simulation.imperfections else 0.0
         twin = twin_serial(self.truth_seed, scale)

@@ -124,6 +124,9 @@ def compare_methods(
             yield replace(record, index=index, values={**record.values, "method": method})
         if not training.on_bench:
             summary |= _deployed(training, test)
+            for message in training.network.warnings:
+                index = counts["warning"] = counts.get("warning", -1) + 1
+                yield Record("warning", index, bench.clock.now_s(), {"message": message, "method": method})
         summary |= training.network.tally.spent(bench.clock.now_s() - started_s)
         rows.append({"method": method, "steps": steps, "loss": loss, **_row(summary)})
         values = {**rows[-1], "message": _line(rows[-1])}

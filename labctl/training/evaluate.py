@@ -63,6 +63,8 @@ def evaluate(
         yield Record("setup", 0, bench.clock.now_s(), {"message": message})
         confusion = bench_confusion(network, test)
         measured = confusion_accuracy(confusion)
+        for index, warning in enumerate(network.warnings):
+            yield Record("warning", index, bench.clock.now_s(), {"message": warning})
         yield Record(
             "epoch", 0, bench.clock.now_s(), {"epoch": 0, "test_accuracy": measured, "confusion": confusion.tolist()}
         )

@@ -20,7 +20,7 @@ from labctl.training.measure import BenchNetwork
 from labctl.training.network import NetworkShape
 from labctl.training.progress import Progress, optimiser_state, restore_optimiser
 from labctl.training.scoring import Counts, bench_confusion, confusion_accuracy, model_confusion
-from labctl.training.sentinel import measure_sentinel, require_same_table
+from labctl.training.sentinel import SAMPLES, measure_sentinel, require_same_table
 from labctl.training.settings import AGREEMENT_REPEATS, TrainSettings, initial_sds, total_epochs, total_steps
 from labctl.training.tasks import Samples
 
@@ -275,8 +275,10 @@ class Training:
             raise self._stop
 
     def _sentinel(self) -> dict[str, Any]:
-        inputs, errors = self._test.batch(slice(None))
-        return measure_sentinel(self.network, self.weights, inputs, errors) if self.on_bench else {}
+        if not self.on_bench:
+            return {}
+        inputs, errors = self._test.batch(slice(SAMPLES))
+        return measure_sentinel(self.network, self.weights, inputs, errors)
 
     def _checkpoint(self, index: int, state: dict[str, Any], sentinel: dict[str, Any]) -> Record:
         values, arrays = split_tree({**state, "sentinel": sentinel})

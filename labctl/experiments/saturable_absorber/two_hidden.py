@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 from matplotlib.figure import Figure
 
-from labctl.documents import shipped_benches
 from labctl.experiments.saturable_absorber.bench_cell import BenchRun, bench_cell, last_agreements
 from labctl.experiments.saturable_absorber.model_cell import FAST, HALVES, Data, ModelTraining, accuracies, model_cell
 from labctl.experiments.table import Cell, Results, Table
@@ -60,7 +59,7 @@ def _cells(settings: Settings, seed: int, results: Results) -> Sequence[Cell]:
         for repeat in range(settings.seeds)
         for name, (_, activation, rule, _, _) in VARIANTS.items()
     ]
-    if settings.in_situ and settings.in_situ.bench in shipped_benches():
+    if settings.in_situ:
         cells.append(bench_cell("in_situ", replace(settings.in_situ, seed=seed)))
     return cells
 
