@@ -82,7 +82,7 @@ def _wrong(
     """Return which frames are torn, show other numbers than theirs, or are saturated all over."""
     no = np.zeros(len(frames), bool)
     if frames.tags is None:
-        return no, no, np.all(frames.counts >= top_count, axis=(1, 2))
+        return no, no, no
     first, last = frames.tags[:, 0], frames.tags[:, 1]
     unreadable = np.any(frames.tags == UNREADABLE, axis=(1, 2))
     torn = unreadable | np.any(first != last, axis=1)

@@ -72,9 +72,8 @@ def test_cells_in_situ_keep_the_folders_of_their_runs(tmp_path: Path):
     assert all((run.parent / "weights.safetensors").exists() for run in runs)
 
 
-def test_two_hidden_layers_are_trained_in_situ_where_their_bench_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_two_hidden_layers_are_trained_in_situ_too(tmp_path: Path):
     """One hidden layer on the small bench stands in for the deep one."""
-    monkeypatch.setattr("labctl.experiments.saturable_absorber.two_hidden.shipped_benches", lambda: [SMALL_BENCH])
     short = {"data": "sample", "train_samples": 60, "test_samples": 40, "hidden": [8], "epochs": 1}
     settings = replace(TOYS["sa_two_hidden"], in_situ=BenchRun("train_in_situ", SMALL_BENCH, short))
     rows = {row.name: row for row in reproduce("sa_two_hidden", tmp_path, settings)}
