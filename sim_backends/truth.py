@@ -23,6 +23,7 @@ from labctl.devices import (
     twin_serial,
 )
 from labctl.documents import Document, StrictModel, read_bench_document
+from labctl.errors import ConfigError
 from labctl.optics.layout import Layout
 from labctl.optics.parameters import Parameter
 
@@ -158,4 +159,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
