@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.optics.grid import SUBPIXELS, blur_kernel
-from labctl.optics.propagation import Complex, order_kernels
+from labctl.optics.fringing import SUBPIXELS, blur_kernel
+from labctl.optics.slit import Complex, order_kernels
 
 ROW_REACH = 4
 """Rows to each side whose light is counted; all further ones together send less than 0.3 % of theirs."""
@@ -66,7 +66,7 @@ def row_response(
 def order_fields(levels: NDArray[np.integer], bit_depth: int, period: int, reach: int) -> Complex:
     """Return what blocks (n, rows, cols) of panel levels send to the rows around them, shape (n, 2 reach + 1).
 
-    Without fringing; order as in `labctl.optics.propagation.order_kernels`.
+    Without fringing; order as in `labctl.optics.slit.order_kernels`.
     """
     light = np.repeat(np.exp(1j * (2 * np.pi / 2**bit_depth) * levels).mean(axis=2), SUBPIXELS, axis=1)
     return light @ order_kernels(levels.shape[1], period, reach).T

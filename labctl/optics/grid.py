@@ -1,51 +1,34 @@
-"""Panels below the pixel: the phase of square pixels, blurred by fringing fields, on a grid of sub-pixels."""
+"""A plane sampled on square pixels: where its samples are, and which spatial frequencies they can hold."""
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-SUBPIXELS = 4
-"""Samples per pixel for the blur of a panel's phase; 8 change no field by more than 0.5 % from 0.4 px of blur up."""
 
 
-def blur_reach(sigma_px: float) -> int:
-    """Return how many pixels to each side take part in a blur of `sigma_px`: 4 sigma from the pixel's edge."""
-    return math.ceil(4 * sigma_px + 0.5)
-
-
-def blur_kernel(sigma_px: float) -> NDArray[np.float64]:
-    """Return the share of every pixel in the blurred value at each sub-pixel, shape (SUBPIXELS, 2 reach + 1).
-
-    A Gaussian of `sigma_px` over pixels that are constant inside; 0 returns the pixel itself.
-    """
-    reach = blur_reach(sigma_px)
-    at = (np.arange(SUBPIXELS) + 0.5) / SUBPIXELS - 0.5
-    edges = np.arange(-reach, reach + 2) - 0.5 - at[:, None]
-    if sigma_px > 0:
-        below = np.vectorize(lambda edge: 0.5 * math.erfc(-edge / (sigma_px * math.sqrt(2))))(edges)
-    else:
-        below = (edges > 0).astype(float)
-    shares = np.diff(below, axis=1)
-    return shares / shares.sum(axis=1, keepdims=True)
-
-
-def blurred_phase(phase: Tensor, sigma_px: float) -> Tensor:
-    """Return the phase of a panel on sub-pixels, blurred in both directions.
+@dataclass(frozen=True)
+class Grid:
+    """Samples of a plane, centred on the optical axis.
 
     Args:
-        phase: Phase of every pixel, shape (rows, cols), with a border of `blur_reach` pixels, which is used up.
-        sigma_px: Gaussian sigma of the blur in pixels.
-
-    Returns:
-        Shape ((rows - 2 reach) SUBPIXELS, (cols - 2 reach) SUBPIXELS).
+        shape: Samples (rows, cols).
+        pitch_m: Distance of neighbouring samples along both axes.
     """
-    kernel = torch.from_numpy(blur_kernel(sigma_px)).to(phase.dtype)[:, None]
 
-    def along_rows(values: Tensor) -> Tensor:
-        finer = torch.nn.functional.conv1d(values[:, None], kernel)
-        return finer.transpose(1, 2).reshape(len(values), -1)
+    shape: tuple[int, int]
+    pitch_m: float
 
-    return along_rows(along_rows(phase).T).T
+    @property
+    def size_m(self) -> tuple[float, float]:
+        """Height and width, pixel edge to pixel edge."""
+        return self.shape[0] * self.pitch_m, self.shape[1] * self.pitch_m
+
+    def coordinates_m(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return y (rows, 1), downwards, and x (1, cols) of the samples, symmetric about the axis."""
+        rows, cols = ((np.arange(n) - (n - 1) / 2) * self.pitch_m for n in self.shape)
+        return rows[:, None], cols[None, :]
+
+    def frequencies_per_m(self, padding: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the frequencies (rows, 1) and (1, cols) of a grid `padding` times as large, in FFT order."""
+        rows, cols = (np.fft.fftfreq(padding * n, self.pitch_m) for n in self.shape)
+        return rows[:, None], cols[None, :]

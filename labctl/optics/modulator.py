@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.optics.grid import SUBPIXELS
+from labctl.optics.fringing import SUBPIXELS
 
 Complex = NDArray[Any]
 

@@ -19,7 +19,7 @@ from labctl.optics.modulator import (
 )
 from labctl.optics.multiplier import SlitMultiplier, slit_half_width
 from labctl.optics.parameters import Values
-from labctl.optics.propagation import slit_columns
+from labctl.optics.slit import slit_columns
 
 CARRIER_TILE_MIRRORS = 8_000
 """Mirrors in the tile of a carrier code; more would give finer levels than a mode's shot noise can tell."""

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from labctl.bench import load_bench
-from labctl.optics.grid import SUBPIXELS, blur_reach, blurred_phase
+from labctl.optics.fringing import SUBPIXELS, blur_reach, blurred_phase
 from labctl.optics.multiplier import slit_first_zero, slit_half_width, slit_mean_field, slit_power
-from labctl.optics.propagation import column_centres_m, order_kernels, slit_columns, slit_field
+from labctl.optics.slit import column_centres_m, order_kernels, slit_columns, slit_field
 from tests.conftest import SMALL_BENCH
 
 BLOCKS = [(16, 8), (40, 8), (32, 16)]
