@@ -24,7 +24,7 @@ from labctl.devices import PatternStack
 from labctl.errors import FitRejected
 from labctl.ledger import Estimate, Fit
 from labctl.optics.elements import PILOTS, Read, Tap
-from labctl.optics.layout import Stage
+from labctl.optics.stages import Stage
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.training.network import NetworkShape

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.optics.elements import PILOTS, Encode
-from labctl.optics.layout import Layout, Stage
+from labctl.optics.layout import Layout
 from labctl.optics.network import Source, StageOptics
+from labctl.optics.stages import Stage
 from sim_backends.truth import Truth, stream
 
 DEPTH_PER_KELVIN = 0.076
@@ -64,8 +65,7 @@ class Disturbance:
         self._parameters = layout.parameters()
         self._truth = truth
         self._terms = terms
-        self._beams = {end.beam for stage in layout.stages for end in (stage.source, stage.injector) if end}
-        self._beams.add(layout.reference.beam)
+        self._beams = layout.beams
         self._walk_rad = 0.0
         self._walked_until_s = 0.0
         self._slit_jumps_m = 0.0

@@ -16,9 +16,10 @@ from labctl.clock import Clock
 from labctl.devices import CameraSettings, Codebook, Frames, Pattern, PatternStack
 from labctl.errors import LimitError, StateError
 from labctl.optics.elements import Regenerate, centred_origin
-from labctl.optics.layout import Layout, Stage
+from labctl.optics.layout import Layout
 from labctl.optics.network import StageOptics, build_stages
 from labctl.optics.sensor import electrons_per_unit, homodyne_electrons, read_out
+from labctl.optics.stages import Stage
 from sim_backends.disturbance import Disturbance, ShotNoise
 from sim_backends.faults import Injector, read_faults
 from sim_backends.matrix import MatrixLight, cut_blocks

@@ -103,7 +103,8 @@ def draw_truth(parameters: Mapping[str, Parameter], seed: int, scale: float) -> 
 
 def layout_of(data: Mapping[str, object]) -> dict[str, object]:
     """Return the part of a bench document that `Layout` reads."""
-    return {key: data[key] for key in Layout.model_fields if key in data}
+    keys = [field.alias or name for name, field in Layout.model_fields.items()]
+    return {key: data[key] for key in keys if key in data}
 
 
 _SETTINGS: dict[str, type[StrictModel]] = {

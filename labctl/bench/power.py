@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from labctl.bench.schema import BenchFile
 from labctl.errors import ConfigError
 from labctl.optics.elements import PILOTS, Encode, Regenerate, Tap, centred_origin
-from labctl.optics.layout import Stage
 from labctl.optics.multiplier import slit_first_zero, slit_power
 from labctl.optics.network import StageOptics, build_stages
 from labctl.optics.parameters import believed
 from labctl.optics.scales import StageScales, stage_scales
+from labctl.optics.stages import Stage
 from labctl.units import LENGTH, POWER, show
 
 HEADROOM = 0.9

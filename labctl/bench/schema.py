@@ -21,7 +21,9 @@ from labctl.devices.tag import TAG_BLOCKS
 from labctl.documents import Document, StrictModel, read_bench_document
 from labctl.errors import ConfigError
 from labctl.optics.elements import Encode, centred_origin
+from labctl.optics.free_space import FreeSpacePath, ObjectPlane
 from labctl.optics.layout import Layout
+from labctl.optics.stages import Stage
 
 
 class DeviceEntry(StrictModel):
@@ -164,12 +166,14 @@ class BenchFile(Layout):
     @property
     def light_devices(self) -> frozenset[str]:
         """Devices whose state enters the light path; they are simulated together or not at all."""
-        named = {self.reference.beam, *self.reference.cameras, *self.meters}
+        named = {*self.beams, *self.meters, *(self.reference_beam.cameras if self.reference_beam else ())}
+        if self.in_free_space:
+            return frozenset(named | self.path.devices | set(self.path.views))
         for stage in self.stages:
-            named |= {stage.source.device, stage.source.beam, stage.multiply.device, *stage.cameras}
+            named |= {stage.source.device, stage.multiply.device, *stage.cameras}
             named |= {stage.absorb.device} if stage.absorb else set()
             named |= {stage.multiply.slit_stage} if stage.multiply.slit_stage else set()
-            named |= {stage.injector.device, stage.injector.beam} if stage.injector else set()
+            named |= {stage.injector.device} if stage.injector else set()
         return frozenset(named)
 
 
@@ -179,6 +183,8 @@ _ROLE_KINDS: dict[str, str] = {
     "inject": "dmd",
     "device of backward": "dmd",
     "device of multiply": "slm",
+    "device of object": "dmd",
+    "device of mask": "slm",
     "device of absorb": "cell",
     "beam": "beam",
     "camera": "camera",
@@ -212,10 +218,10 @@ def parse_bench(document: Document) -> BenchFile:
         for dmd in entry.settings.tags if entry.kind == "camera" else ():
             if dmd not in file.devices or not getattr(file.settings(dmd), "tag_block", None):
                 raise ConfigError(f"{document.file}: {name} is to see the tag of '{dmd}', no DMD with a tag_block")
-    for dmd, block, modes in _mode_blocks(file):
+    for dmd, block, blocks in _written_blocks(file):
         settings = file.settings(dmd)
         rows, columns = settings.tag_block or (0, 0)
-        top, left = centred_origin(settings.shape, block, (1, modes))
+        top, left = centred_origin(settings.shape, block, blocks)
         if top < rows and left < TAG_BLOCKS * columns:
             raise ConfigError(
                 f"{document.file}: {dmd}: its tag of {rows} x {TAG_BLOCKS * columns} mirrors lies over its modes, "
@@ -224,27 +230,46 @@ def parse_bench(document: Document) -> BenchFile:
     return file
 
 
-def _mode_blocks(file: BenchFile) -> Iterator[tuple[str, tuple[int, int], int]]:
-    """Yield every DMD of the light list with the block and number of its modes, pilots included."""
+def _written_blocks(file: BenchFile) -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
+    """Yield every DMD of the light list with its block and its blocks (rows, cols), pilots included."""
+    if file.in_free_space:
+        source, inject = file.path.source, file.path.detect.inject
+        if isinstance(source, ObjectPlane):
+            yield source.device, source.block, source.samples
+        if inject:
+            yield inject.device, inject.block, file.path.samples
+        return
     for stage in file.stages:
-        yield stage.source.device, stage.source.block, stage.columns
+        yield stage.source.device, stage.source.block, (1, stage.columns)
         if stage.injector:
-            yield stage.injector.device, stage.injector.block, stage.rows
+            yield stage.injector.device, stage.injector.block, (1, stage.rows)
 
 
 def _roles(file: BenchFile) -> list[tuple[str, str]]:
-    roles = [("beam", file.reference.beam), *(("camera", camera) for camera in file.reference.cameras)]
+    roles = [("beam", beam) for beam in sorted(file.beams)]
+    if file.reference_beam:
+        roles += [("camera", camera) for camera in file.reference_beam.cameras]
     for meter, beam in file.meters.items():
         roles += [("meter", meter), ("beam", beam)]
-    for stage in file.stages:
+    return roles + (_free_space_roles(file.path) if file.in_free_space else _stage_roles(file.stages))
+
+
+def _free_space_roles(path: FreeSpacePath) -> list[tuple[str, str]]:
+    roles = [("device of mask", mask.device) for mask in path.masks] + [("camera", camera) for camera in path.views]
+    roles += [("device of object", path.source.device)] if isinstance(path.source, ObjectPlane) else []
+    return roles + ([("inject", path.detect.inject.device)] if path.detect.inject else [])
+
+
+def _stage_roles(stages: tuple[Stage, ...]) -> list[tuple[str, str]]:
+    roles = []
+    for stage in stages:
         kind = "encode" if isinstance(stage.source, Encode) else "regenerate"
-        roles += [(f"device of {kind}", stage.source.device), ("beam", stage.source.beam)]
+        roles.append((f"device of {kind}", stage.source.device))
         roles += [("device of multiply", stage.multiply.device), *(("camera", name) for name in stage.cameras)]
         roles += [("device of absorb", stage.absorb.device)] if stage.absorb else []
         roles += [("slit_stage", stage.multiply.slit_stage)] if stage.multiply.slit_stage else []
         if stage.injector:
-            role = "inject" if stage is file.stages[-1] else "device of backward"
-            roles += [(role, stage.injector.device), ("beam", stage.injector.beam)]
+            roles.append(("inject" if stage is stages[-1] else "device of backward", stage.injector.device))
     return roles
 
 

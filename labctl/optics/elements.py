@@ -318,28 +318,6 @@ class Read(StrictModel):
 Element = Encode | Multiply | Regenerate | Tap | Absorb | Read
 
 
-class LightEntry(StrictModel):
-    """One entry of the light list: a mapping with exactly one key, the kind of element."""
-
-    encode: Encode | None = None
-    multiply: Multiply | None = None
-    regenerate: Regenerate | None = None
-    tap: Tap | None = None
-    absorb: Absorb | None = None
-    read: Read | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if len(self.model_fields_set) != 1 or getattr(self, next(iter(self.model_fields_set))) is None:
-            raise ValueError(f"an entry of the light list is one of: {', '.join(type(self).model_fields)}")
-        return self
-
-    @property
-    def element(self) -> Element:
-        """The element itself."""
-        return getattr(self, next(iter(self.model_fields_set)))
-
-
 class Reference(StrictModel):
     """The reference beam that cameras read fields against.
 

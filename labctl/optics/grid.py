@@ -25,10 +25,10 @@ class Grid:
 
     def coordinates_m(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return y (rows, 1), downwards, and x (1, cols) of the samples, symmetric about the axis."""
-        rows, cols = ((np.arange(n) - (n - 1) / 2) * self.pitch_m for n in self.shape)
+        rows, cols = (np.asarray((np.arange(n) - (n - 1) / 2) * self.pitch_m, np.float64) for n in self.shape)
         return rows[:, None], cols[None, :]
 
     def frequencies_per_m(self, padding: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the frequencies (rows, 1) and (1, cols) of a grid `padding` times as large, in FFT order."""
-        rows, cols = (np.fft.fftfreq(padding * n, self.pitch_m) for n in self.shape)
+        rows, cols = (np.asarray(np.fft.fftfreq(padding * n, self.pitch_m), np.float64) for n in self.shape)
         return rows[:, None], cols[None, :]

@@ -1,128 +1,57 @@
-"""The typed light path of a bench: its elements in pump order, read as layers."""
+"""The typed light path of a bench: its elements in pump order, read as layers or as planes in free space."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from labctl.documents import StrictModel
+from labctl.errors import ConfigError
 from labctl.optics.absorber import Law
-from labctl.optics.elements import (
-    PILOTS,
-    Absorb,
-    Element,
-    Encode,
-    Inject,
-    Laser,
-    LightEntry,
-    Multiply,
-    Read,
-    Reference,
-    Regenerate,
-    Tap,
+from labctl.optics.elements import Absorb, Element, Encode, Laser, Multiply, Read, Reference, Regenerate, Tap
+from labctl.optics.free_space import (
+    Detect,
+    FreeSpaceElement,
+    FreeSpacePath,
+    Illuminate,
+    Lens,
+    Mask,
+    ObjectPlane,
+    Propagate,
+    View,
+    read_path,
 )
 from labctl.optics.parameters import Parameter, parameters_of
+from labctl.optics.stages import Stage, split_stages
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One layer as light: a source writes fields, a cell may act on them, a multiplier sums them, a camera reads.
+class LightEntry(StrictModel):
+    """One entry of the light list: a mapping with exactly one key, the kind of element."""
 
-    Args:
-        source: Writes the stage's input fields.
-        absorb: Cell between source and multiplier, where there is one.
-        activation_tap: Pick-off for the pump before the multiplier.
-        error_tap: Pick-off for the probe on its way out of the stage.
-        multiply: The multiplier.
-        end: What reads the sums.
-    """
+    encode: Encode | None = None
+    multiply: Multiply | None = None
+    regenerate: Regenerate | None = None
+    tap: Tap | None = None
+    absorb: Absorb | None = None
+    read: Read | None = None
+    illuminate: Illuminate | None = None
+    object: ObjectPlane | None = None
+    propagate: Propagate | None = None
+    lens: Lens | None = None
+    mask: Mask | None = None
+    detect: Detect | None = None
 
-    source: Encode | Regenerate
-    absorb: Absorb | None
-    activation_tap: Tap | None
-    error_tap: Tap | None
-    multiply: Multiply
-    end: Regenerate | Read
-
-    @cached_property
-    def columns(self) -> int:
-        """Input modes of the multiplier, pilots included."""
-        return self.source.modes + (self.source.pilot_columns if isinstance(self.source, Encode) else PILOTS)
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if len(self.model_fields_set) != 1 or getattr(self, next(iter(self.model_fields_set))) is None:
+            raise ValueError(f"an entry of the light list is one of: {', '.join(type(self).model_fields)}")
+        return self
 
     @property
-    def rows(self) -> int:
-        """Output modes of the multiplier, pilots included."""
-        return self.end.modes + PILOTS
-
-    def modes(self, camera: str) -> int:
-        """Return how many modes a camera of this stage reads, pilots included."""
-        return self.rows if camera == self.end.camera else self.columns
-
-    @cached_property
-    def injector(self) -> Inject | None:
-        """What sends errors backwards through the multiplier, where there is a cell to send them through."""
-        return self.end.injector
-
-    @cached_property
-    def cameras(self) -> dict[str, Regenerate | Read | Tap]:
-        """What each camera of this stage reads, by camera name."""
-        taps = {tap.camera: tap for tap in (self.activation_tap, self.error_tap) if tap}
-        return {**taps, self.end.camera: self.end}
-
-
-def split_stages(elements: tuple[Element, ...]) -> tuple[Stage, ...]:
-    """Return the light list as stages, in pump order.
-
-    Raises:
-        ValueError: The list is not a chain of stages that ends in `read`.
-    """
-    stages: list[Stage] = []
-    start = 0
-    for index, element in enumerate(elements):
-        if isinstance(element, Regenerate | Read):
-            stages.append(_stage(elements[start : index + 1]))
-            start = index
-    if not stages or not isinstance(elements[-1], Read):
-        raise ValueError("the light list must end with 'read'")
-    for before, after in pairwise(stages):
-        _require_way_back(before, after)
-    return tuple(stages)
-
-
-def _require_way_back(before: Stage, after: Stage) -> None:
-    """Refuse a regeneration between two cells that errors cannot pass, or one that sends them where nothing looks."""
-    back = before.end.backward if isinstance(before.end, Regenerate) else None
-    if (back is None) != (before.error_tap is None):
-        raise ValueError("'regenerate' has a 'backward' where a cell stands before it, and nowhere else")
-    measured = after.error_tap.camera if after.error_tap else "none"
-    if back and back.camera != measured:
-        raise ValueError(f"'backward' re-sends what the next backward tap measures, {measured}, not {back.camera}")
-
-
-def _stage(elements: tuple[Element, ...]) -> Stage:
-    source, *middle, end = elements
-    multiply = [element for element in middle if isinstance(element, Multiply)]
-    absorb = [element for element in middle if isinstance(element, Absorb)]
-    taps = [element for element in middle if isinstance(element, Tap)]
-    if not isinstance(source, Encode | Regenerate) or not isinstance(end, Regenerate | Read):
-        raise ValueError("a stage begins with 'encode' or 'regenerate' and ends with 'regenerate' or 'read'")
-    if len(multiply) != 1 or len(absorb) > 1:
-        raise ValueError("between two of encode, regenerate and read stand one 'multiply' and at most one 'absorb'")
-    forward = [tap for tap in taps if tap.forward]
-    backward = [tap for tap in taps if tap.backward]
-    if absorb and (len(forward), len(backward)) != (1, 1):
-        raise ValueError("a stage with 'absorb' needs one forward and one backward 'tap'")
-    return Stage(
-        source,
-        absorb[0] if absorb else None,
-        forward[0] if forward else None,
-        backward[0] if backward else None,
-        multiply[0],
-        end,
-    )
+    def element(self) -> Element | FreeSpaceElement:
+        """The element itself."""
+        return getattr(self, next(iter(self.model_fields_set)))
 
 
 class Layout(StrictModel):
@@ -130,32 +59,79 @@ class Layout(StrictModel):
 
     Args:
         laser: Laser.
-        light: Elements in pump order.
-        reference: Reference beam.
+        light: Elements in pump order: a chain of slit multipliers, or planes in free space.
+        reference_beam: Reference beam, where cameras read fields.
         absorber_law: How the cell absorbs (see `labctl.optics.absorber`).
         meters: Power meters and the beam each looks at.
     """
 
     laser: Laser
     light: tuple[LightEntry, ...]
-    reference: Reference
+    reference_beam: Reference | None = Field(default=None, alias="reference")
     absorber_law: Law = "published"
     meters: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _is_a_chain(self) -> Self:
-        split_stages(self.elements)
+    def _is_one_of_both(self) -> Self:
+        if self.in_free_space and not all(isinstance(element, FreeSpaceElement) for element in self.elements):
+            kinds = ", ".join(next(iter(entry.model_fields_set)) for entry in self.light)
+            raise ValueError(f"the light list mixes elements of free space with those of a slit multiplier: {kinds}")
+        if not self.in_free_space and self.reference_beam is None:
+            raise ValueError("a chain of slit multipliers needs a 'reference' to read fields against")
+        _ = self.path if self.in_free_space else self.stages
         return self
+
+    @property
+    def in_free_space(self) -> bool:
+        """Whether the light list is one of planes in free space."""
+        return any(isinstance(element, FreeSpaceElement) for element in self.elements)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """The light list as layers, in pump order."""
-        return split_stages(self.elements)
+        """The light list as layers, in pump order.
+
+        Raises:
+            ConfigError: It is not a chain of slit multipliers.
+        """
+        if self.in_free_space:
+            raise ConfigError("this needs a bench of slit multipliers, such as vapour_cell; this one is in free space")
+        return split_stages(tuple(element for element in self.elements if isinstance(element, Element)))
+
+    @cached_property
+    def path(self) -> FreeSpacePath:
+        """The light list as planes in free space.
+
+        Raises:
+            ConfigError: It is a chain of slit multipliers.
+        """
+        if not self.in_free_space:
+            raise ConfigError("this needs a bench in free space, such as diffractive; this one multiplies by slits")
+        return read_path(tuple(element for element in self.elements if isinstance(element, FreeSpaceElement)))
 
     @property
-    def elements(self) -> tuple[Element, ...]:
+    def elements(self) -> tuple[Element | FreeSpaceElement, ...]:
         """The elements in pump order."""
         return tuple(entry.element for entry in self.light)
+
+    @property
+    def reference(self) -> Reference:
+        """The reference beam.
+
+        Raises:
+            ConfigError: The bench has none.
+        """
+        if self.reference_beam is None:
+            raise ConfigError("this needs a bench with a 'reference' beam, against which cameras read fields")
+        return self.reference_beam
+
+    @property
+    def beams(self) -> frozenset[str]:
+        """Every beam of the light path, the reference included."""
+        if self.in_free_space:
+            lit = set(self.path.beams)
+        else:
+            lit = {end.beam for stage in self.stages for end in (stage.source, stage.injector) if end}
+        return frozenset(lit | ({self.reference_beam.beam} if self.reference_beam else set()))
 
     @property
     def unit_power_w(self) -> float:
@@ -169,24 +145,44 @@ class Layout(StrictModel):
 
     def _named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         for element in self.elements:
-            yield from parameters_of(element, _prefix(element))
-            if isinstance(element, Regenerate) and element.backward:
-                yield from parameters_of(element.backward, element.backward.device)
-        yield from parameters_of(self.reference, "reference")
+            for part in _parts(element):
+                yield from parameters_of(part, _prefix(part))
+        if self.reference_beam:
+            yield from parameters_of(self.reference_beam, "reference")
 
     def with_parameters(self, parameters: Mapping[str, Parameter]) -> Self:
         """Return the same layout with these parameters, by name as in `parameters`, in place of its own."""
         light = []
         for entry in self.light:
-            kind, element = next(iter(entry.model_fields_set)), entry.element
-            changed = {name: parameters[full] for name in type(element).model_fields
-                       if (full := f"{_prefix(element)}.{name}") in parameters}  # fmt: skip
-            light.append(entry.model_copy(update={kind: element.model_copy(update=changed)}))
+            kind = next(iter(entry.model_fields_set))
+            light.append(entry.model_copy(update={kind: _with(entry.element, parameters)}))
         # made anew rather than copied: a copy would keep the stages of the old elements
-        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        fields = {field.alias or name: getattr(self, name) for name, field in type(self).model_fields.items()}
         return type(self).model_construct(**{**fields, "light": tuple(light)})
 
 
-def _prefix(element: Element) -> str:
-    """Return the device an element's parameters are named after."""
-    return element.camera if isinstance(element, Tap | Read) else element.device
+def _parts(element: BaseModel) -> Iterator[BaseModel]:
+    """Yield an element, and what it holds that has parameters of its own."""
+    yield element
+    for name in type(element).model_fields:
+        part = getattr(element, name)
+        if isinstance(part, StrictModel) and not isinstance(part, Parameter):
+            yield from _parts(part)
+
+
+def _with(part: BaseModel, parameters: Mapping[str, Parameter]) -> BaseModel:
+    changed: dict[str, Any] = {}
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, Parameter):
+            changed[name] = parameters.get(f"{_prefix(part)}.{name}", value)
+        elif isinstance(value, StrictModel):
+            changed[name] = _with(value, parameters)
+    return part.model_copy(update=changed)
+
+
+def _prefix(part: BaseModel) -> str:
+    """Return the device, camera or way that an element's parameters are named after."""
+    if isinstance(part, Tap | Read | View):
+        return part.camera
+    return part.name if isinstance(part, Propagate | Lens) else getattr(part, "device", "")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from labctl.optics import absorber
 from labctl.optics.elements import PILOTS, Encode, Inject, Regenerate
-from labctl.optics.layout import Layout, Stage
+from labctl.optics.layout import Layout
 from labctl.optics.modulator import (
     binary_carrier_tiles,
     carrier_response,
@@ -20,6 +20,7 @@ from labctl.optics.modulator import (
 from labctl.optics.multiplier import SlitMultiplier, slit_half_width
 from labctl.optics.parameters import Values
 from labctl.optics.slit import slit_columns
+from labctl.optics.stages import Stage
 
 CARRIER_TILE_MIRRORS = 8_000
 """Mirrors in the tile of a carrier code; more would give finer levels than a mode's shot noise can tell."""
