@@ -14,13 +14,13 @@ import numpy as np
 from labctl.devices import Codebook, Pattern
 
 if TYPE_CHECKING:
-    from sim_backends.light_path import LightPath
+    from sim_backends.table import SimulatedTable
 
 _BEAM = ("on", "power_w", "phase_rad", "detuning_hz")
 _SENSOR = ("exposure_s", "next_id")
 
 
-def snapshot(light: "LightPath") -> dict[str, Any]:
+def snapshot(light: "SimulatedTable") -> dict[str, Any]:
     """Return the state of beams, cameras, cells, stages, panels and disturbances of `light`."""
     return {
         "beams": {name: {key: getattr(beam, key) for key in _BEAM} for name, beam in light.beams.items()},
@@ -33,7 +33,7 @@ def snapshot(light: "LightPath") -> dict[str, Any]:
     }
 
 
-def restore(light: "LightPath", state: Mapping[str, Any]) -> None:
+def restore(light: "SimulatedTable", state: Mapping[str, Any]) -> None:
     """Bring `light`, of the same bench and truth, to `state`."""
     parts = [(light.beams, "beams"), (light.sensors, "sensors"), (light.cells, "cells")]
     for devices, part in parts:

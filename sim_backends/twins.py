@@ -30,14 +30,14 @@ from labctl.devices import (
     Trigger,
     VapourCell,
 )
-from sim_backends.light_path import LightPath
 from sim_backends.states import BeamState, CellState, SensorState
+from sim_backends.table import SimulatedTable
 
 
 class TwinSLM(SLM):
     """Phase panel that shows blocks to the light path."""
 
-    def __init__(self, name: str, clock: Clock, settings: SLMSettings, light_path: LightPath) -> None:
+    def __init__(self, name: str, clock: Clock, settings: SLMSettings, light_path: SimulatedTable) -> None:
         super().__init__(name, clock, settings)
         self._light = light_path
         light_path.injector.attach(self)
@@ -59,7 +59,7 @@ class TwinSLM(SLM):
 class TwinDMD(DMD):
     """Micromirror device with a board's rules: memory by handle, trigger in or out."""
 
-    def __init__(self, name: str, clock: Clock, settings: DMDSettings, light_path: LightPath) -> None:
+    def __init__(self, name: str, clock: Clock, settings: DMDSettings, light_path: SimulatedTable) -> None:
         super().__init__(name, clock, settings)
         self._light = light_path
         self._trigger: Trigger = "internal"
@@ -109,7 +109,7 @@ class TwinDMD(DMD):
 class TwinCamera(Camera):
     """sCMOS camera whose frames are the modes of the light path, shape (1, modes), pixels of a mode summed."""
 
-    def __init__(self, name: str, clock: Clock, settings: CameraSettings, light_path: LightPath) -> None:
+    def __init__(self, name: str, clock: Clock, settings: CameraSettings, light_path: SimulatedTable) -> None:
         super().__init__(name, clock, settings)
         self._light = light_path
         self._internal = 0
@@ -151,7 +151,7 @@ class TwinCamera(Camera):
 class TwinBeam(Beam):
     """Pump, probe or reference beam."""
 
-    def __init__(self, name: str, clock: Clock, settings: BeamSettings, light_path: LightPath) -> None:
+    def __init__(self, name: str, clock: Clock, settings: BeamSettings, light_path: SimulatedTable) -> None:
         super().__init__(name, clock, settings)
         self._light = light_path
         light_path.beams[name] = BeamState(power_w=settings.power_w)
@@ -201,7 +201,7 @@ class TwinBeam(Beam):
 class TwinCell(VapourCell):
     """Heated cell whose reservoir follows its set point at the allowed ramp."""
 
-    def __init__(self, name: str, clock: Clock, settings: CellSettings, light_path: LightPath) -> None:
+    def __init__(self, name: str, clock: Clock, settings: CellSettings, light_path: SimulatedTable) -> None:
         super().__init__(name, clock, settings)
         self._cell = CellState(settings.min_temperature_c, settings.min_temperature_c, clock.now_s())
         light_path.cells[name] = self._cell
@@ -229,7 +229,7 @@ class TwinCell(VapourCell):
 class TwinStage(Stage):
     """Stage that arrives at once; settling is bench time."""
 
-    def __init__(self, name: str, clock: Clock, settings: StageSettings, light_path: LightPath) -> None:
+    def __init__(self, name: str, clock: Clock, settings: StageSettings, light_path: SimulatedTable) -> None:
         super().__init__(name, clock, settings)
         self._position_m = dict.fromkeys(settings.axes, 0.0)
         light_path.positions_m[name] = self._position_m
@@ -254,7 +254,7 @@ class TwinStage(Stage):
 class TwinPowerMeter(PowerMeter):
     """Power meter on the beam the bench file names for it."""
 
-    def __init__(self, name: str, clock: Clock, settings: PowerMeterSettings, light_path: LightPath) -> None:
+    def __init__(self, name: str, clock: Clock, settings: PowerMeterSettings, light_path: SimulatedTable) -> None:
         super().__init__(name, clock, settings)
         self._light = light_path
         light_path.injector.attach(self)

@@ -169,7 +169,7 @@ def costly_things_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("labctl.training.settings.load_dataset", cache(load_dataset))
-        patch.setattr("sim_backends.light_path.load_noise_set", lambda *_: noise)
+        patch.setattr("sim_backends.table.load_noise_set", lambda *_: noise)
         for compute in (shifted_response, row_response):
             patch.setattr(f"labctl.optics.multiplier.{compute.__name__}", once(compute))
         yield

@@ -116,7 +116,7 @@ def watched() -> Iterator[None]:
             patch.setattr(BenchNetwork, name, during(name, getattr(BenchNetwork, name)))
         patch.setattr(Camera, "delivered", delivered)
         patch.setattr("labctl.training.homodyne.measure", measured)
-        patch.setattr("sim_backends.light_path.Injector", WatchedInjector)
+        patch.setattr("sim_backends.table.Injector", WatchedInjector)
         patch.setattr("os.fsync", lambda _: None)  # these runs need not survive a power failure
         patch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # hundreds of tracebacks take long
         yield
