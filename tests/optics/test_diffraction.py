@@ -1,0 +1,132 @@
+"""Plates in free space: the hand-written gradients against autograd, and what does not fit together."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from labctl.errors import ConfigError
+from labctl.optics.diffraction import diffract, diffract_phase
+from labctl.optics.grid import Grid
+from labctl.optics.propagation import Hop, propagate, transfer_function
+
+SHAPES = [(16, 16), (12, 20), (15, 9)]
+
+
+def speckle(*shape: int, seed: int = 0, dtype: torch.dtype = torch.complex128) -> Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def hops(shape: tuple[int, int], plates: int = 3, dtype: torch.dtype = torch.complex128) -> list[Tensor]:
+    """Transfer functions of different distances."""
+    distances = [1e-4 * (1 + 0.3 * number) for number in range(plates + 1)]
+    return [transfer_function(Hop(Grid(shape, 4e-6), z, 532e-9), dtype=dtype) for z in distances]
+
+
+def plain(field: Tensor, masks: Tensor, transfers: list[Tensor]) -> Tensor:
+    """The oracle: one hop and one product after the other, differentiated by autograd."""
+    for mask, transfer in zip(masks, transfers[:-1], strict=True):
+        field = propagate(field, transfer) * mask
+    return propagate(field, transfers[-1])
+
+
+def phase_only(phases: Tensor) -> Tensor:
+    return torch.complex(torch.cos(phases), torch.sin(phases))
+
+
+def relative(found: Tensor | None, expected: Tensor | None) -> float:
+    assert found is not None
+    assert expected is not None
+    return float((torch.linalg.norm(found - expected) / torch.linalg.norm(expected)).detach())
+
+
+def loss(output: Tensor) -> Tensor:
+    """A loss of intensities that no symmetry makes simple."""
+    weights = torch.linspace(0.2, 1.7, output.numel(), dtype=output.real.dtype).reshape(output.shape)
+    return (weights * (output.real**2 + output.imag**2)).sum() + output.real.sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("samples", [1, 7])
+def test_gradients_are_those_of_autograd(samples: int, shape: tuple[int, int], dtype: torch.dtype):
+    transfers = hops(shape, dtype=dtype)
+    ours = [speckle(samples, *shape, dtype=dtype).requires_grad_(), speckle(3, *shape, dtype=dtype).requires_grad_()]
+    oracle = [tensor.detach().clone().requires_grad_() for tensor in ours]
+    output, expected = diffract(*ours, transfers), plain(*oracle, transfers)
+    loss(output).backward()
+    loss(expected).backward()
+    bar = 1e-12 if dtype == torch.complex128 else 2e-6
+    assert relative(output, expected) < bar
+    for tensor, other in zip(ours, oracle, strict=True):
+        assert relative(tensor.grad, other.grad) < bar
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_phase_gradients_are_those_of_autograd(shape: tuple[int, int]):
+    transfers, field = hops(shape), speckle(5, *shape)
+    phases = torch.linspace(-4, 4, 3 * shape[0] * shape[1], dtype=torch.float64).reshape(3, *shape).requires_grad_()
+    twin = phases.detach().clone().requires_grad_()
+    loss(diffract_phase(field, phases, transfers)).backward()
+    loss(plain(field, phase_only(twin), transfers)).backward()
+    assert relative(phases.grad, twin.grad) < 1e-12
+
+
+def test_gradients_in_double_precision_are_those_of_differences():
+    transfers = hops((4, 5), plates=2)
+    field, masks = speckle(2, 4, 5).requires_grad_(), speckle(2, 4, 5, seed=1).requires_grad_()
+    phases = masks.detach().real.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda f, m: diffract(f, m, transfers), [field, masks])
+    assert torch.autograd.gradcheck(lambda f, p: diffract_phase(f, p, transfers), [field, phases])
+
+
+def test_the_phase_gradient_is_the_product_of_the_fields_that_meet_at_the_plate():
+    """dL/dphi = -2 Im(m u): u behind the plate, m what the output's error field sends back to it, not conjugated."""
+    shape = (16, 16)
+    first, last = hops(shape, plates=1)
+    field, weights = speckle(1, *shape), torch.rand(shape, dtype=torch.float64)
+    phases = torch.zeros(1, *shape, dtype=torch.float64).requires_grad_()
+    output = diffract_phase(field, phases, [first, last])
+    (weights * output.abs() ** 2).sum().backward()
+    behind = propagate(field[0], first)
+    sent_back = propagate(weights * output[0].detach().conj(), last)
+    assert relative(phases.grad, -2 * (sent_back * behind).imag[None]) < 1e-12
+
+
+def test_what_enters_leaves_no_trace_on_the_inputs():
+    transfers, field, masks = hops((16, 16)), speckle(3, 16, 16), speckle(3, 16, 16, seed=1)
+    kept = field.clone(), masks.clone(), [transfer.clone() for transfer in transfers]
+    diffract(field, masks.requires_grad_(), transfers).abs().sum().backward()
+    assert torch.equal(field, kept[0])
+    assert torch.equal(masks.detach(), kept[1])
+    assert all(torch.equal(*pair) for pair in zip(transfers, kept[2], strict=True))
+
+
+def test_no_plates_are_one_hop():
+    transfers, field = hops((16, 12), plates=0), speckle(2, 16, 12)
+    assert (
+        relative(
+            diffract(field, torch.empty(0, 16, 12, dtype=torch.complex128), transfers),
+            plain(field, torch.empty(0, 16, 12), transfers),
+        )
+        < 1e-12
+    )
+
+
+WRONG = {
+    "mask of wrong shape": (torch.ones(3, 16, 12), 4, r"masks: shape \(3, 16, 12\) for a field of shape \(2, 16, 16\)"),
+    "one mask alone": (torch.ones(16, 16), 2, "give .plates, rows, cols"),
+    "hops": (torch.ones(3, 16, 16), 3, "3 hops for 3 masks; give one more hop than masks"),
+    "not a number": (torch.full((3, 16, 16), math.nan), 4, "plate 0 holds 256 values that are not finite"),
+    "infinite": (torch.tensor(math.inf).expand(3, 16, 16), 4, "plate 0 holds 256 values"),
+}
+
+
+@pytest.mark.parametrize(("masks", "count", "says"), WRONG.values(), ids=WRONG)
+def test_masks_that_do_not_fit_are_refused(masks: Tensor, count: int, says: str):
+    transfers = (hops((16, 16)) * 2)[:count]
+    with pytest.raises(ConfigError, match=says):
+        diffract(speckle(2, 16, 16), masks.to(torch.complex128), transfers)
+    with pytest.raises(ConfigError, match=says):
+        diffract_phase(speckle(2, 16, 16), masks.double(), transfers)
