@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from labctl.bench.planes import plane_rows
+from labctl.bench.power_row import HEADROOM, PowerRow
 from labctl.bench.schema import BenchFile
 from labctl.errors import ConfigError
 from labctl.optics.elements import PILOTS, Encode, Regenerate, Tap, centred_origin
@@ -14,30 +15,8 @@ from labctl.optics.scales import StageScales, stage_scales
 from labctl.optics.stages import Stage
 from labctl.units import LENGTH, POWER, show
 
-HEADROOM = 0.9
-"""Brightest a mode may be, as a share of its full well."""
-
 SLIT_TOLERANCE = 0.15
 """How far a declared slit efficiency may be from that of the slit's own width, relative."""
-
-
-@dataclass(frozen=True)
-class PowerRow:
-    """One plane of the bench.
-
-    Args:
-        plane: Where.
-        what: Which quantity.
-        required: What the bench file asks for there, with unit.
-        available: What there is, with unit.
-        able: Whether that suffices.
-    """
-
-    plane: str
-    what: str
-    required: str
-    available: str
-    able: bool = True
 
 
 def require_able(file: BenchFile) -> None:
@@ -58,6 +37,8 @@ def power_table(file: BenchFile) -> list[PowerRow]:
     Raises:
         ConfigError: A plane has no light at all, so that nothing can be weighed against it.
     """
+    if file.in_free_space:
+        return [_laser_row(file), *_meter_rows(file), *plane_rows(file)]
     _require_some_light(file)
     values = believed(file.parameters())
     optics = build_stages(file, values, file.panel_bits)

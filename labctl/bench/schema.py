@@ -24,6 +24,7 @@ from labctl.optics.elements import Encode, centred_origin
 from labctl.optics.free_space import FreeSpacePath, ObjectPlane
 from labctl.optics.layout import Layout
 from labctl.optics.stages import Stage
+from labctl.optics.superpixel import SIDE
 
 
 class DeviceEntry(StrictModel):
@@ -235,9 +236,9 @@ def _written_blocks(file: BenchFile) -> Iterator[tuple[str, tuple[int, int], tup
     if file.in_free_space:
         source, inject = file.path.source, file.path.detect.inject
         if isinstance(source, ObjectPlane):
-            yield source.device, source.block, source.samples
+            yield source.device, (SIDE, SIDE), source.samples
         if inject:
-            yield inject.device, inject.block, file.path.samples
+            yield inject.device, (SIDE, SIDE), file.path.samples
         return
     for stage in file.stages:
         yield stage.source.device, stage.source.block, (1, stage.columns)

@@ -9,7 +9,6 @@ from typing import Self
 from pydantic import Field, PositiveInt, model_validator
 
 from labctl.documents import StrictModel
-from labctl.optics.elements import Block
 from labctl.optics.parameters import LengthParameter, Number
 from labctl.units import Metres
 
@@ -35,15 +34,13 @@ class ObjectPlane(StrictModel):
     Args:
         device: DMD.
         beam: Beam that lights it, evenly.
-        samples: Samples (rows, cols) of the plane.
-        block: Mirrors (rows, cols) of one superpixel (see `labctl.optics.superpixel`).
+        samples: Samples (rows, cols) of the plane, 4 x 4 mirrors each (see `labctl.optics.superpixel`).
         efficiency: Power in the used order over power on the device, all superpixels at full amplitude.
     """
 
     device: str
     beam: str
     samples: Samples
-    block: Block
     efficiency: Number
 
 
@@ -84,7 +81,6 @@ class View(StrictModel):
         pixels_per_sample: Camera pixels along one sample of the plane.
         shift_y: How far its image lies off the plane's samples, downwards, in samples.
         shift_x: The same to the right.
-        full_scale: Largest field read, over the root mean square field of the plane at nominal power.
     """
 
     camera: str
@@ -92,7 +88,6 @@ class View(StrictModel):
     pixels_per_sample: int = Field(default=1, ge=1)
     shift_y: Number
     shift_x: Number
-    full_scale: float = Field(default=4.0, gt=0)
 
 
 class Mask(StrictModel):
@@ -128,12 +123,11 @@ class Mask(StrictModel):
 
 
 class Inject(StrictModel):
-    """A micromirror device, imaged onto the output plane, that sends complex fields backwards.
+    """A micromirror device, imaged onto the output plane, that sends complex fields backwards, as `ObjectPlane`.
 
     Args:
         device: DMD.
         beam: Beam that lights it, evenly.
-        block: Mirrors (rows, cols) of one superpixel.
         efficiency: Power in the used order over power on the device, all superpixels at full amplitude.
         shift_y: How far its image lies off the output's samples, downwards, in samples.
         shift_x: The same to the right.
@@ -141,7 +135,6 @@ class Inject(StrictModel):
 
     device: str
     beam: str
-    block: Block
     efficiency: Number
     shift_y: Number
     shift_x: Number
