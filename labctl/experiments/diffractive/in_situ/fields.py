@@ -1,0 +1,195 @@
+"""The planes of a free-space bench as a trainer sees them: masks written, fields sent, fields and powers read.
+
+A field is read in four exposures with the reference's phase stepped by quarter turns; N(0) - N(pi) + i (N(pi/2) -
+N(3 pi/2)) is 4 sqrt(N_R) times it. Fields are over that of a full sample of the DMD that sent them, where what is
+believed of the bench is the truth; the rest is found by the balance of forward and backward fields (see `gradient`).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labctl.acquisition import Shot, measure
+from labctl.bench import Bench
+from labctl.devices import Codebook, Pattern, PatternStack, identity_codebook
+from labctl.errors import ConfigError
+from labctl.optics.elements import centred_origin
+from labctl.optics.free_space import Inject, ObjectPlane, View
+from labctl.optics.parameters import believed
+from labctl.optics.planes import Planes, levels_of, phase_of, plane_grid
+from labctl.optics.sensor import electrons_per_unit
+from labctl.optics.shift import displaced
+from labctl.optics.superpixel import SIDE, superpixel_fields, superpixel_indices, superpixel_tiles
+from labctl.training.tally import Tally
+
+STEPS_RAD = (0.0, math.pi / 2, math.pi, 3 * math.pi / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """Fields of a batch on their way out.
+
+    Args:
+        masks: Just after every mask, each (n, rows, cols).
+        output: At the output plane, (n, rows, cols).
+    """
+
+    masks: Sequence[Tensor]
+    output: Tensor
+
+
+class BenchFields:
+    """Masks, objects and errors on the bench, and the calibrated model of it.
+
+    Args:
+        bench: Open bench in free space, with a DMD at the input, taps at every mask and a DMD at the output.
+
+    Raises:
+        ConfigError: The bench has no such light path.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        path = bench.file.path
+        source, inject = path.source, path.detect.inject
+        if not isinstance(source, ObjectPlane) or inject is None or not all(mask.forward for mask in path.masks):
+            raise ConfigError(
+                f"bench {bench.file.name}: phase masks are trained between an 'object' DMD and a 'detect' that can "
+                "'inject', with 'forward' and 'backward' taps at every mask"
+            )
+        self.bench, self.path = bench, path
+        self.tally = Tally()
+        self.grid = plane_grid(path, bench.file.all_settings)
+        self._values = believed(bench.file.parameters())
+        self.model = Planes(path, self.grid, bench.file.laser.wavelength_m, self._values)
+        self._source, self._inject = source, inject
+        self._code = Codebook("superpixels", superpixel_tiles(), (SIDE, SIDE))
+        self._bits = {mask.device: bench.file.settings(mask.device).bit_depth for mask in path.masks}
+        self.phases = [torch.zeros(self.grid.shape) for _ in path.masks]
+
+    # ---- masks
+
+    def write_masks(self, phases: Sequence[Tensor]) -> None:
+        """Show the nearest panel levels of `phases` (rows, cols) in rad; `phases` are then those of the levels."""
+        self.phases = []
+        for mask, phase in zip(self.path.masks, phases, strict=True):
+            levels = levels_of(phase.detach(), self._bits[mask.device])
+            panel = self.bench.slm(mask.device)
+            code = identity_codebook(self._bits[mask.device])
+            panel.show(Pattern(levels, code, centred_origin(panel.shape, (1, 1), self.grid.shape)))
+            self.phases.append(phase_of(levels, self._bits[mask.device]))
+            self.tally.mask_writes += 1
+
+    def transmissions(self) -> list[Tensor]:
+        """Return what the calibrated model says the written masks do to light."""
+        return [panel.transmission(phase) for panel, phase in zip(self.model.panels, self.phases, strict=True)]
+
+    # ---- fields
+
+    def forward(self, objects: Tensor) -> Forward:
+        """Send objects, complex fields (n, rows, cols) of amplitude 0..1, and read what they become at every tap."""
+        views = [mask.forward for mask in self.path.masks if mask.forward] + [self.path.detect.view]
+        *masks, output = self._read(self._source, objects, views)
+        return Forward(masks, output)
+
+    def backward(self, errors: Tensor) -> list[Tensor]:
+        """Send fields (n, rows, cols) back from the output and read what they become behind every mask.
+
+        Each is sent as large as the DMD can and divided by its scale after reading.
+        """
+        scale = errors.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1e-30)
+        aside = self._shift_of(self._inject.device)
+        sent = displaced(errors / scale, (-aside[0], -aside[1]))
+        views = [mask.backward for mask in self.path.masks if mask.backward]
+        return [field * scale for field in self._read(self._inject, sent, views)]
+
+    def modelled_forward(self, objects: Tensor) -> Forward:
+        """Return what the calibrated model says objects become."""
+        *masks, output = self.model.forward(self.as_sent(objects), self.transmissions())
+        return Forward(masks, output)
+
+    def modelled_backward(self, errors: Tensor) -> list[Tensor]:
+        """Return what the calibrated model says fields sent back from the output become behind every mask."""
+        return self.model.backward(errors, self.transmissions())
+
+    def as_sent(self, objects: Tensor) -> Tensor:
+        """Return objects as the superpixels can write them."""
+        return superpixel_fields(superpixel_indices(objects.numpy()))
+
+    def powers(self, objects: Tensor) -> Tensor:
+        """Send objects and read the output's intensity (n, rows, cols), in one exposure each without reference."""
+        view = self.path.detect.view
+        shots = [Shot((view.camera,), frozenset({self._source.beam}), {self._source.device: k})
+                 for k in range(len(objects))]  # fmt: skip
+        counts = self._take(self._source, objects, shots, [view])[view.camera]
+        return self._registered(counts, view).real.clamp_min(0) / self._electrons(view, self._source)
+
+    def _read(self, source: ObjectPlane | Inject, fields: Tensor, views: Sequence[View]) -> list[Tensor]:
+        """Return the fields at each view, shape (n, rows, cols), for each of `fields` that is sent."""
+        reference = self.bench.file.reference
+        lit, cameras = frozenset({source.beam, reference.beam}), tuple(view.camera for view in views)
+        shots = [
+            Shot(cameras, lit, {source.device: k}, {reference.beam: phase})
+            for k in range(len(fields))
+            for phase in STEPS_RAD
+        ]
+        counts = self._take(source, fields, shots, views)
+        found = []
+        for view in views:
+            one, two, three, four = counts[view.camera].unflatten(0, (-1, len(STEPS_RAD))).unbind(1)
+            per_field = 4 * math.sqrt(reference.electrons.value * self._electrons(view, source))
+            field = self._registered(torch.complex(one - three, two - four) / per_field, view)
+            found.append(field)
+        return found
+
+    def _take(
+        self, source: ObjectPlane | Inject, fields: Tensor, shots: Sequence[Shot], views: Sequence[View]
+    ) -> dict[str, Tensor]:
+        """Return the electrons (shots, rows, cols) that every view's camera reads, pixels of a sample summed."""
+        indices = superpixel_indices(fields.numpy())
+        origin = centred_origin(self.bench.dmd(source.device).shape, (SIDE, SIDE), self.grid.shape)
+        taken = measure(self.bench, {source.device: PatternStack(indices, self._code, origin)}, shots)
+        self.tally.expose(taken)
+        electrons = {}
+        for view in views:
+            counts, finer = taken.frames[view.camera].counts, view.pixels_per_sample
+            self._note_saturated(view.camera, counts)
+            step = self.bench.file.settings(view.camera).electrons_per_count
+            per_pixel = torch.from_numpy(counts.astype(np.float32)) * step
+            rows, columns = self.grid.shape
+            electrons[view.camera] = per_pixel.reshape(-1, rows, finer, columns, finer).mean(dim=(2, 4))
+        return electrons
+
+    def _note_saturated(self, camera: str, counts: NDArray[np.unsignedinteger]) -> None:
+        self.tally.clipped_modes += int((counts >= self.bench.camera(camera).top_count).sum())
+
+    def _registered(self, field: Tensor, view: View) -> Tensor:
+        """Return a view's image on the samples of its plane, by where the image is believed to lie."""
+        down, right = self._shift_of(view.camera)
+        image = field if field.is_complex() else torch.complex(field, torch.zeros_like(field))
+        return displaced(image, (-down, -right)) if down or right else image
+
+    def _shift_of(self, name: str) -> tuple[float, float]:
+        return self._values[f"{name}.shift_y"], self._values[f"{name}.shift_x"]
+
+    def _electrons(self, view: View, source: ObjectPlane | Inject) -> float:
+        """Return the electrons in a pixel of a view for field 1, that of a full sample of the source's DMD."""
+        settings = self.bench.file.settings(view.camera)
+        power = self.bench.file.settings(source.beam).power_w * self._values[f"{source.device}.efficiency"]
+        return electrons_per_unit(
+            power / math.prod(self.grid.shape),
+            self._values[f"{view.camera}.fraction"] / view.pixels_per_sample**2,
+            settings.quantum_efficiency,
+            settings.exposure_s,
+            self.bench.file.laser.photon_energy_j,
+        )
+
+    # ---- where a resumed training goes on
+
+    def state(self) -> Mapping[str, object]:
+        """Return what `restore` needs."""
+        return {"tally": vars(self.tally).copy()}

@@ -1,0 +1,104 @@
+"""The gradient of phase masks from fields: -2 Im(m u), u forward and m backward field just after the mask.
+
+The source that is sent back is (dL/dI) U*, U the measured output (reference-benches section 2). At every plane the sum
+of m u is that of (dL/dI) I at the output, and real: this balance gives each batch the phase between both ways'
+references and the scale, with the help of one field more that is sent back: U* of the first sample, which is all power.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from labctl.errors import RunAborted
+from labctl.experiments.diffractive.in_situ.fields import BenchFields, Forward
+
+MethodName = Literal["optical", "physics_aware", "in_silico"]
+"""`optical`: measured on both ways. `physics_aware`: measured forwards, back through the calibrated model. `in_silico`:
+the calibrated model on both ways."""
+
+Loss = Callable[[Tensor], Tensor]
+"""Loss of a batch from its output intensities (n, rows, cols), differentiable."""
+
+LARGEST_IMBALANCE = 0.05
+"""Imaginary part of the balance, over the sum of |dL/dI| I, at which a step is refused (reference-benches 2)."""
+
+
+@dataclass(frozen=True, eq=False)
+class MaskGradient:
+    """What a batch gave.
+
+    Args:
+        loss: Its loss.
+        masks: dL/dphase of every mask, (rows, cols).
+        intensity: At the output, (n, rows, cols).
+        imbalance: Imaginary part of each mask's balance over the sum of |dL/dI| I.
+    """
+
+    loss: float
+    masks: Sequence[Tensor]
+    intensity: Tensor
+    imbalance: Sequence[float]
+
+
+def mask_gradient(fields: BenchFields, method: MethodName, objects: Tensor, loss: Loss) -> MaskGradient:
+    """Return the gradient of a batch's loss in the phases of the masks that are written.
+
+    Args:
+        fields: The bench.
+        method: Which fields are measured.
+        objects: Fields (n, rows, cols) of amplitude 0..1 to send.
+        loss: Loss of the batch.
+
+    Raises:
+        RunAborted: The balance of forward and backward fields is off.
+    """
+    forward = fields.modelled_forward(objects) if method == "in_silico" else fields.forward(objects)
+    intensity = _intensity(forward.output).requires_grad_()
+    value = loss(intensity)
+    (slope,) = torch.autograd.grad(value, intensity)
+    errors = slope * forward.output.conj()
+    backward = fields.backward if method == "optical" else fields.modelled_backward
+    returned, imbalance = _balanced(forward, backward, errors, slope)
+    if method == "optical":
+        _require_balance(fields, imbalance)
+    products = [(m * u).sum(dim=0) for m, u in zip(returned, forward.masks, strict=True)]
+    pairs = zip(fields.model.panels, fields.phases, products, strict=True)
+    gradients = [panel.gradient(phase, product) for panel, phase, product in pairs]
+    return MaskGradient(value.item(), gradients, intensity.detach(), imbalance)
+
+
+def _intensity(field: Tensor) -> Tensor:
+    return field.real**2 + field.imag**2
+
+
+def _balanced(
+    forward: Forward, backward: Callable[[Tensor], list[Tensor]], errors: Tensor, slope: Tensor
+) -> tuple[list[Tensor], list[float]]:
+    """Return the backward fields of a batch in the phase and scale that the balance asks for, and what it lacks.
+
+    One factor for all samples of a mask, by least squares over their balances and the pilot's, each over its |dL/dI| I.
+    """
+    intensity = _intensity(forward.output)
+    pilot = forward.output[:1].conj()
+    due = torch.cat([(slope * intensity).sum(dim=(1, 2)), intensity[:1].sum(dim=(1, 2))])
+    size = torch.cat([(slope.abs() * intensity).sum(dim=(1, 2)), intensity[:1].sum(dim=(1, 2))])
+    returned, imbalance = [], []
+    for m, u in zip(backward(torch.cat([errors, pilot])), forward.masks, strict=True):
+        found = (m * torch.cat([u, u[:1]])).sum(dim=(1, 2)) / size
+        factor = (due / size * found.conj()).sum() / found.abs().square().sum()
+        returned.append(factor * m[:-1])
+        imbalance.append(abs(float((factor * found * size)[:-1].sum().imag / size[:-1].sum())))
+    return returned, imbalance
+
+
+def _require_balance(fields: BenchFields, imbalance: Sequence[float]) -> None:
+    worst = max(imbalance)
+    if worst > LARGEST_IMBALANCE:
+        mask = fields.path.masks[imbalance.index(worst)].device
+        raise RunAborted(
+            f"{mask}: forward and backward fields are out of balance by {worst:.1%} (at most {LARGEST_IMBALANCE:.0%}); "
+            "register the taps again (labctl calibrate tap_registration), or look for a drifting reference"
+        )
