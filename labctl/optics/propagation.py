@@ -121,14 +121,22 @@ def propagate(field: Tensor, transfer: Tensor) -> Tensor:
     Raises:
         ConfigError: The field is not of the transfer function's grid.
     """
+    check_grid(field, transfer)
     rows, cols = field.shape[-2:]
-    if transfer.shape[-2:] != (2 * rows, 2 * cols):
-        grid = tuple(size // 2 for size in transfer.shape[-2:])
-        raise ConfigError(
-            f"field: {rows}x{cols} samples meet a hop made for {grid[0]}x{grid[1]}; use one grid for both"
-        )
     spectrum = torch.fft.fft2(field, s=(2 * rows, 2 * cols))
     return torch.fft.ifft2(spectrum * transfer)[..., :rows, :cols]
+
+
+def check_grid(field: Tensor, transfer: Tensor) -> None:
+    """Refuse a field that is not of the transfer function's grid.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    rows, cols = field.shape[-2:]
+    if transfer.shape[-2:] != (2 * rows, 2 * cols):
+        made_for = "x".join(str(size // 2) for size in transfer.shape[-2:])
+        raise ConfigError(f"field: {rows}x{cols} samples meet a hop made for {made_for}; use one grid for both")
 
 
 def _response(hop: Hop) -> Callable[[Tensor, Tensor], Tensor]:

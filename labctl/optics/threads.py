@@ -1,0 +1,50 @@
+"""Independent pieces of work on as many threads as torch may use, each of them with torch on one thread.
+
+Samples of a batch need nothing of each other, so that threads of their own waste less than operations split in two:
+torch lets go of the interpreter's lock while it computes.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from threading import Barrier
+from typing import TypeVar
+
+import torch
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+
+def share_out(work: Callable[[Sequence[Piece]], Result], pieces: Sequence[Piece], threads: int) -> list[Result]:
+    """Return what `work` makes of the pieces: one result for each thread, neighbours staying together.
+
+    Args:
+        work: Called once per thread, with at least one piece.
+        pieces: At least one.
+        threads: How many threads may work; 1 keeps the work in the calling thread.
+    """
+    threads = min(threads, len(pieces))
+    if threads <= 1:
+        return [work(pieces)]
+    bounds = [len(pieces) * number // threads for number in range(threads + 1)]
+    shares = [pieces[first:last] for first, last in pairwise(bounds)]
+    return list(_pool(threads).map(work, shares))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads on each of which torch computes alone; what other threads may use stays as it was."""
+    before, ready = torch.get_num_threads(), Barrier(threads + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        ready.wait()
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="labctl-optics", initializer=start)
+    for _ in range(threads):
+        pool.submit(bool)
+    ready.wait()
+    torch.set_num_threads(before)  # threads begun later take over what was set last, by whichever thread
+    return pool
