@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,6 @@ LOSS_NAMES: dict[Loss, str] = {"mse": "MSE, phase by sigmoid", "cross_entropy": 
 HOP_S = 9.4e-9
 """Seconds per sample of one hop forwards and back, over N^2 log2(2 N): measured on one idle core."""
 
-TESTED = 15_000
-"""Images looked at without gradient: 5,000 after every epoch, 10,000 at the end; each costs a third of a step's."""
-
 
 def step_seconds(geometry: Geometry, samples: float) -> float:
     """Return the predicted time in which `samples` go through a network forwards and back, on one idle core."""
@@ -34,12 +32,49 @@ def step_seconds(geometry: Geometry, samples: float) -> float:
     return samples * (geometry.plates + 1) * HOP_S * rows * cols * float(np.log2(rows + cols))
 
 
+def training_seconds(training: ClassifierTraining) -> float:
+    """Return the predicted time of a training and its test, on one idle core."""
+    data, epochs = training.data, training.recipe.epochs
+    forwards = epochs * data.validation + (data.test or 10_000)  # without gradient each costs a third
+    samples = epochs * (data.train or 60_000 - data.validation) + forwards / 3
+    return 5 + step_seconds(training.optics.geometry, samples)
+
+
 def classifier_cell(name: str, training: ClassifierTraining) -> Cell:
     """Return the cell of one training, with its predicted time."""
-    data, epochs = training.data, training.recipe.epochs
-    forwards = epochs * data.validation + (data.test or 10_000)
-    samples = epochs * (data.train or 60_000 - data.validation) + forwards / 3
-    return Cell(name, train_classifier, training, 5 + step_seconds(training.optics.geometry, samples))
+    return Cell(name, classify, training, training_seconds(training))
+
+
+def classify(training: ClassifierTraining, folder: Path) -> Mapping[str, Any]:
+    """Return what a trained classifier does with the test images; plates and a picture of them stay in `folder`."""
+    return train_classifier(training, folder)[1]
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """How networks are trained with each loss.
+
+    Args:
+        mse: With the mean-square error of the output plane.
+        cross_entropy: With that of the normalised powers.
+    """
+
+    mse: Recipe
+    cross_entropy: Recipe
+
+    def of(self, loss: Loss) -> Recipe:
+        """Return the recipe that goes with a loss."""
+        return self.mse if loss == "mse" else self.cross_entropy
+
+
+PAPER = Recipes(Recipe(10, 128, 1e-3), Recipe(10, 128, 1e-3))
+"""Adam at 1e-3, batches of 128, 10 epochs (published-systems 3.3, of two reproductions)."""
+
+QUICK = Recipes(Recipe(3, 16, 0.1, "cosine"), Recipe(3, 16, 0.05, "cosine"))
+"""Ours on reduced plates: small batches and large steps, falling to nothing."""
+
+QUICK_TRAIN = 20_000
+"""Training images of the quick tables that train several networks."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +109,3 @@ def classifiers_figure(shown: Sequence[Shown]) -> Figure:
 def accuracy_of(results: Mapping[str, Mapping[str, Any]], name: str) -> list[float]:
     """Return the accuracy of a cell in percent, as a row wants it."""
     return [float(results[name]["accuracy"])]
-
-
-def recipes(epochs: int, batch_size: int, rate: float, mse_rate: float, schedule: Any) -> dict[Loss, Recipe]:
-    """Return one recipe for each loss, alike but for the learning rate."""
-    return {
-        "mse": Recipe(epochs, batch_size, mse_rate, schedule),
-        "cross_entropy": Recipe(epochs, batch_size, rate, schedule),
-    }

@@ -1,8 +1,7 @@
 """A diffractive classifier: objects through plates onto ten detectors; its training, and a table's cell of it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,16 +34,12 @@ from labctl.experiments.diffractive.network import (
     transmission_of,
 )
 from labctl.experiments.diffractive.objects import OBJECT_SHARE, Encoding, object_fields
-from labctl.experiments.diffractive.plates import Plates, read_plates, write_plates
+from labctl.experiments.diffractive.plates import PLATES_FILE, Plates, write_plates
 from labctl.experiments.diffractive.training import Objective, Training, device, train_kept
-from labctl.experiments.table import Cell
 from labctl.report.figures import png
 from labctl.training.model_training import Recipe
 
 Loss = Literal["mse", "cross_entropy"]
-
-PLATES_FILE = "plates.safetensors"
-"""Name of a cell's trained plates in its folder."""
 
 TESTED_AT_ONCE = 64
 """Objects whose light is computed together where no gradient is needed."""
@@ -130,7 +125,6 @@ class ClassifierTraining:
         loss: `mse`: against a plane with all light on the right detector. `cross_entropy`: of normalised powers.
         recipe: Epochs, batches, learning rate.
         seed: Draws the order of the samples.
-        frozen: Name of the cell whose plates stand first and stay as they are; none where it is empty.
     """
 
     optics: Optics
@@ -139,7 +133,6 @@ class ClassifierTraining:
     loss: Loss
     recipe: Recipe
     seed: int
-    frozen: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +149,7 @@ class Learner:
     classifier: Classifier
     training: ClassifierTraining
     frozen: Transmission | None
-    latent: Latent = field(default_factory=dict)
+    latent: Latent
 
     def trained(self) -> Transmission:
         """Return the plates that are trained."""
@@ -215,16 +208,24 @@ def train_plates(training: ClassifierTraining, frozen: Plates | None, folder: Pa
     return plates_of(best.plates(), optics.geometry), run
 
 
-def train_classifier(training: ClassifierTraining, folder: Path) -> Mapping[str, Any]:
-    """Return accuracy and matrices on the test images; the plates and a picture of them stay in `folder`."""
-    frozen = read_plates(folder.parent / training.frozen / PLATES_FILE) if training.frozen else None
+def train_classifier(
+    training: ClassifierTraining, folder: Path, frozen: Plates | None = None
+) -> tuple[Plates, dict[str, Any]]:
+    """Train a classifier; return its plates, and accuracy and matrices on the test images.
+
+    Args:
+        training: What is asked.
+        folder: Where checkpoint, plates and a picture of them are left.
+        frozen: Plates that stand first and stay as they are.
+    """
+    folder.mkdir(exist_ok=True)
     plates, run = train_plates(training, frozen, folder)
     write_plates(plates, folder / PLATES_FILE)
     (folder / "plates.png").write_bytes(png(plates_figure(plates)))
-    return {**test_plates(training, plates), "losses": run.losses, "validation": run.scores}
+    return plates, {**tested_plates(training, plates), "losses": run.losses, "validation": run.scores}
 
 
-def test_plates(training: ClassifierTraining, plates: Plates) -> Mapping[str, Any]:
+def tested_plates(training: ClassifierTraining, plates: Plates) -> dict[str, Any]:
     """Return what plates do with the test images of a training."""
     classifier = Classifier(training.optics, device())
     evaluation = classifier.evaluate(load_splits(training.data)[2], transmission_of(plates, device()))

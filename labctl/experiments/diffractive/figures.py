@@ -1,9 +1,11 @@
 """Pictures of diffractive networks: plates, confusion and energy matrices."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from labctl.experiments.diffractive.plates import Plates
 from labctl.report.figures import blank
@@ -25,6 +27,24 @@ def plates_figure(plates: Plates) -> Figure:
             axes.set_xlabel("mm")
         if image is not None:
             figure.colorbar(image, ax=list(line), label=label, shrink=0.8)
+    return figure
+
+
+def images_figure(shown: Mapping[str, NDArray[np.floating]], pitch_m: float) -> Figure:
+    """Return images side by side, one line of panels for each name, each grey from 0 to its brightest pixel.
+
+    Args:
+        shown: Intensities (n, rows, cols) by name.
+        pitch_m: Of their pixels.
+    """
+    count = len(next(iter(shown.values())))
+    figure = blank(2.4 * count + 0.6, 2.5 * len(shown))
+    for line, (name, images) in zip(figure.subplots(len(shown), count, squeeze=False), shown.items(), strict=True):
+        high, wide = (1e3 * pitch_m * size for size in images.shape[1:])
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(image, cmap="gray", vmin=0, extent=(0, wide, high, 0))
+            axes.set_xlabel("mm")
+        line[0].set_ylabel(name)
     return figure
 
 

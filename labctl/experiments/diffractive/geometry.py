@@ -5,11 +5,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from labctl.errors import ConfigError
+from labctl.experiments.diffractive.plates import MOST_PLATES
 from labctl.optics.grid import Grid
 from labctl.optics.propagation import Hop, transfer_function
-
-MOST_PLATES = 10
-"""Plates of the deepest network that was published (Lin et al. 2018, Fashion-MNIST)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,10 @@ class Geometry:
         grid = Grid((pixels, pixels), self.grid.pitch_m)
         lengths = (self.to_first_m * scale, self.spacing_m * scale, self.to_output_m * scale)
         return Geometry(grid, self.wavelength_m, self.plates, *lengths)
+
+    def cut(self, pixels: int) -> "Geometry":
+        """Return the geometry on the middle `pixels` x `pixels` neurons, all distances kept."""
+        return replace(self, grid=Grid((pixels, pixels), self.grid.pitch_m))
 
     def transfers(self, device: str = "cpu") -> list[Tensor]:
         """Return the transfer functions of the hops, each (2 rows, 2 cols)."""

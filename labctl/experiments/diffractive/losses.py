@@ -29,15 +29,23 @@ def plane_error(intensity: Tensor, wanted: Tensor) -> Tensor:
     return (intensity - wanted).square().sum() / wanted.square().sum()
 
 
+WANTED_SHARE = 0.03
+"""Share of an object's light that `wanted_plane` has on the right detector.
+
+The published target's brightness is not known. On 64 x 64 neurons and 20,000 digits seen twice, shares of 0.1 and 0.03
+led to 86.3 and 88.8 %; all of the light to 50 % after 6,000 digits: plates then gather light, whatever its class.
+"""
+
+
 def wanted_plane(labels: Tensor, masks: Tensor, energy: Tensor) -> Tensor:
-    """Return the plane (n, rows, cols) in which all light of an object lies evenly on the detector of its class.
+    """Return the plane (n, rows, cols) that is dark but for some of the light, even on the detector of the class.
 
     Args:
         labels: Classes, shape (n,), int64.
         masks: Detector masks, shape (detectors, rows, cols).
         energy: Sum of the object's intensity, shape (n,).
     """
-    level = energy / masks.sum(dim=(1, 2))[labels]
+    level = WANTED_SHARE * energy / masks.sum(dim=(1, 2))[labels]
     return masks[labels] * level[:, None, None]
 
 

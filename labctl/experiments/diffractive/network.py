@@ -1,4 +1,4 @@
-"""A diffractive network as pure functions: trained values to phase and amplitude of its plates, and light through it."""
+"""A diffractive network as pure functions: from trained values to plates, and light through them."""
 
 import math
 from collections.abc import Mapping, Sequence

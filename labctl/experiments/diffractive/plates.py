@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from labctl.errors import ConfigError
-from labctl.experiments.diffractive.geometry import MOST_PLATES
 
 Floats = NDArray[np.float32]
+
+MOST_PLATES = 10
+"""Plates of the deepest network that was published (Lin et al. 2018, Fashion-MNIST)."""
+
+PLATES_FILE = "plates.safetensors"
+"""Name of a cell's trained plates in its folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +48,7 @@ class Plates:
             )
         for name, values in self.values().items():
             _require(name, values, self.phase.shape)
-        if self.amplitude is not None and not (0 <= self.amplitude.min() and self.amplitude.max() <= 1):
+        if self.amplitude is not None and not (self.amplitude.min() >= 0 and self.amplitude.max() <= 1):
             raise ConfigError("amplitudes of plates: a passive plate transmits 0 to 1; scale them")
         if not (self.pitch_m > 0 and self.wavelength_m > 0):
             raise ConfigError(
