@@ -18,10 +18,11 @@ import labctl
 from labctl.cli import show
 from labctl.cli.answer import Answer
 from labctl.cli.ledger import entries_table, entry_table, entry_values, folder_to_write, ledger_folder
-from labctl.cli.options import LabCommand, LabGroup, parse_assignments, simulated_names
+from labctl.cli.options import LabCommand, LabGroup, parse_assignments, parse_length, simulated_names
 from labctl.cli.progress import progress_on
 from labctl.cli.signals import Interruptions
 from labctl.documents import Document, read_bench_document, shipped_benches
+from labctl.experiments.diffractive.export import Format
 from labctl.plan import Plan, Settings, apply_changes, find_plans, load_plan, parse_settings
 from labctl.recorder import Recorder, ResumedRecorder, read_summary
 from labctl.records import Budget, Changes, Record
@@ -355,6 +356,38 @@ def report(
     ctx.obj.values |= {"run": str(run), "report": str(write_report(run))}
     if not as_json:
         show.console().print(ctx.obj.values["report"], soft_wrap=True)
+
+
+# ---- export
+
+
+@app.command(cls=LabCommand)
+def export(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder or file of trained plates.", show_default=False)],
+    form: Annotated[Format, typer.Option("--format", help="Bodies, heights, or levels of a panel.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; one beside the plates by default.", show_default=False)
+    ] = None,
+    index: Annotated[float, typer.Option(help="Refractive index of the material.")] = 1.7227,
+    base: Annotated[str, typer.Option(help="Thickness under the lowest neuron.")] = "0.5 mm",
+    response: Annotated[
+        Path | None, typer.Option(help="Phase in rad of every panel level, one a line.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write trained plates as files to print (STL, CSV, 16-bit PNG) or to show on a panel (levels)."""
+    from labctl.experiments.diffractive.export import Printed, export_plates, find_plates
+    from labctl.experiments.diffractive.levels import read_response
+    from labctl.experiments.diffractive.plates import read_plates
+
+    printed = Printed(index, parse_length(base), read_response(response) if response else None)
+    path = find_plates(run)
+    files = export_plates(read_plates(path), out or path.parent / form.value, form, printed)
+    ctx.obj.values |= {"run": str(run), "format": form.value, "files": [str(file) for file in files]}
+    if not as_json:
+        show.console().print("\n".join(map(str, files)), soft_wrap=True)
 
 
 # ---- reproduce

@@ -10,6 +10,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from labctl.cli import show
 from labctl.cli.answer import ALL, Answer
+from labctl.errors import ConfigError
+from labctl.units import LENGTH
 
 
 class LabGroup(TyperGroup):
@@ -55,6 +57,18 @@ def simulated_names(text: str | None) -> bool | list[str]:
     if not names:
         raise typer.BadParameter("write device names set off by commas, or nothing for all", param_hint="--simulate")
     return names
+
+
+def parse_length(text: str) -> float:
+    """Return a length with its unit ("0.5 mm") in metres.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    try:
+        return LENGTH.parse(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,16 +1,14 @@
 """Convolutional network of absorbers at optical depth 10 in the model, approximate and exact derivative."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from matplotlib.figure import Figure
-from safetensors import safe_open
 
+from labctl.experiments.checkpoint import keep, kept
 from labctl.experiments.saturable_absorber.model_cell import HALVES, Data, accuracies, chosen, load_samples
 from labctl.experiments.table import Cell, Results, Table
 from labctl.report.comparison import Curve, Row, curves_figure, row_of
@@ -73,25 +71,14 @@ def train_convolutional(cell: ConvolutionalCell, folder: Path) -> Mapping[str, A
     training = ConvolutionalTraining(initial_kernels(shape, rng), trained, settings.recipe, train, test, rng)
     path, asked = folder / "checkpoint.safetensors", repr(cell)
     epochs: list[tuple[float, float]] = []
-    if path.exists():
-        about = _about(path)
-        if about["asked"] == asked:
-            epochs = [(one, other) for one, other in about["epochs"]]
-            training.restore(safetensors.numpy.load_file(path), about)
+    if (found := kept(path)) and found[1]["asked"] == asked:
+        epochs = [(one, other) for one, other in found[1]["epochs"]]
+        training.restore(*found)
     for epoch in training.run():
         epochs.append((epoch.choosing, epoch.reported))
         arrays, state = training.state()
-        text = json.dumps({**state, "asked": asked, "epochs": epochs})
-        part = path.with_name(f"{path.name}.part")
-        safetensors.numpy.save_file(arrays, part, {"about": text})
-        part.replace(path)
+        keep(path, arrays, {**state, "asked": asked, "epochs": epochs})
     return chosen(epochs)
-
-
-def _about(path: Path) -> dict[str, Any]:
-    """Return what stands beside the arrays of a checkpoint."""
-    with safe_open(path, "np") as file:
-        return json.loads(file.metadata()["about"])
 
 
 def _cells(settings: Settings, seed: int, results: Results) -> Sequence[Cell]:
