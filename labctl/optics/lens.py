@@ -191,7 +191,7 @@ def zoom(
 
 def _chirp(panel: int, window: int, turns: float, centre: float) -> tuple[NDArray[np.complex128], ...]:
     """Return the three chirps of one axis, `turns` of phase per pair of samples, the window `centre` off the axis."""
-    length = cast(int, next_fast_len(panel + window - 1))  # its stub allows None
+    length = cast("int", next_fast_len(panel + window - 1))  # its stub allows None
     a = np.arange(panel, dtype=np.float64) - panel // 2
     b = np.arange(window, dtype=np.float64) - window // 2 + centre
     lag = np.arange(length)
