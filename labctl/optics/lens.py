@@ -142,6 +142,11 @@ class Zoom:
     rows: Chirp
     cols: Chirp
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Samples (rows, cols) of the window."""
+        return len(self.rows.window), len(self.cols.window)
+
     def forward(self, field: Tensor) -> Tensor:
         """Return the window's field, not alternated, from the panel's alternated one (..., rows, cols)."""
         lines = self.cols.forward(field).transpose(-1, -2).contiguous()
