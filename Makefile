@@ -20,6 +20,7 @@ test: $(INSTALLED) ## run the tests
 
 bench: $(INSTALLED) ## time labctl beside its peers, one thread
 	$(BIN)/python benchmarks/in_situ_step.py
+	$(BIN)/python benchmarks/camera_frame.py
 
 soak: $(INSTALLED) ## take 100,000 triggered frames with losses, repeats and tears injected
 	$(BIN)/python benchmarks/soak.py
