@@ -15,7 +15,7 @@ from labctl.training.gradient import BenchMethodName, MethodName, cost_of
 from labctl.training.measure import BACKGROUND_SHOTS, depth_settings, setup_exposures
 from labctl.training.network import NetworkShape, require_fit
 from labctl.training.sentinel import SAMPLES, sentinel_exposures
-from labctl.training.tasks import Samples, classification
+from labctl.training.tasks import Samples, classification, first_of
 
 AGREEMENT_REPEATS = 3
 """Repeats of a batch for each gradient agreement: their mean has a third of the noise variance of the one used."""
@@ -130,11 +130,7 @@ def load_samples(file: BenchFile, settings: DataSettings) -> tuple[Samples, Samp
     data = load_dataset(settings.data, settings.data_dir)
     modes, classes = file.stages[0].source.modes, file.stages[-1].end.modes
     train, test = classification(data, modes, classes)
-    return _first(train, settings.train_samples), _first(test, settings.test_samples), data.source
-
-
-def _first(samples: Samples, count: int | None) -> Samples:
-    return Samples(samples.inputs[:count], samples.labels[:count], samples.classes)
+    return first_of(train, settings.train_samples), first_of(test, settings.test_samples), data.source
 
 
 def training_budget(bench: Bench, settings: InSituSettings) -> Budget:

@@ -63,6 +63,11 @@ def classification(data: Dataset, modes: int, classes: int) -> tuple[Samples, Sa
     return train, _samples(data.test_images, data.test_labels, modes, classes)
 
 
+def first_of(samples: Samples, count: int | None) -> Samples:
+    """Return the first `count` samples, or all."""
+    return Samples(samples.inputs[:count], samples.labels[:count], samples.classes)
+
+
 def _samples(images: NDArray[np.uint8], labels: NDArray[np.uint8], modes: int, classes: int) -> Samples:
     kept = labels < classes
     side = min(math.isqrt(modes), images.shape[1])

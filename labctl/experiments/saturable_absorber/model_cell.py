@@ -14,7 +14,7 @@ from labctl.training.activations import RandomDerivative, Rectifier
 from labctl.training.datasets import load_dataset
 from labctl.training.model_training import Epoch, Recipe, initial_weights, train_model
 from labctl.training.network import Absorption, NetworkShape, Rule
-from labctl.training.tasks import Samples, classification
+from labctl.training.tasks import Samples, classification, first_of
 
 FAST = Recipe(learning_rate=2e-3, schedule="cosine")
 """Our own recipe: reaches in few epochs what the published one takes 50 for."""
@@ -70,11 +70,7 @@ def load_samples(data: Data) -> tuple[Samples, Samples]:
     """Return training and test samples; loaded once per process."""
     loaded = load_dataset(data.name)
     train, test = classification(loaded, loaded.train_images[0].size, loaded.classes)
-    return _first(train, data.train_samples), _first(test, data.test_samples)
-
-
-def _first(samples: Samples, count: int | None) -> Samples:
-    return Samples(samples.inputs[:count], samples.labels[:count], samples.classes)
+    return first_of(train, data.train_samples), first_of(test, data.test_samples)
 
 
 def epochs_of(training: ModelTraining) -> Iterable[Epoch]:

@@ -6,7 +6,7 @@ believed of the bench is the truth; the rest is found by the balance of forward 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,14 +75,18 @@ class BenchFields:
 
     def write_masks(self, phases: Sequence[Tensor]) -> None:
         """Show the nearest panel levels of `phases` (rows, cols) in rad; `phases` are then those of the levels."""
-        self.phases = []
-        for mask, phase in zip(self.path.masks, phases, strict=True):
-            levels = levels_of(phase.detach(), self._bits[mask.device])
+        for mask, levels in zip(self.path.masks, self.model_masks(phases), strict=True):
             panel = self.bench.slm(mask.device)
             code = identity_codebook(self._bits[mask.device])
             panel.show(Pattern(levels, code, centred_origin(panel.shape, (1, 1), self.grid.shape)))
-            self.phases.append(phase_of(levels, self._bits[mask.device]))
             self.tally.mask_writes += 1
+
+    def model_masks(self, phases: Sequence[Tensor]) -> list[NDArray[np.uint16]]:
+        """Return the nearest panel levels of `phases`, which the model has from now on; the panels stay as they are."""
+        bits = [self._bits[mask.device] for mask in self.path.masks]
+        levels = [levels_of(phase.detach(), depth) for phase, depth in zip(phases, bits, strict=True)]
+        self.phases = [phase_of(one, depth) for one, depth in zip(levels, bits, strict=True)]
+        return levels
 
     def transmissions(self) -> list[Tensor]:
         """Return what the calibrated model says the written masks do to light."""
@@ -187,9 +191,3 @@ class BenchFields:
             settings.exposure_s,
             self.bench.file.laser.photon_energy_j,
         )
-
-    # ---- where a resumed training goes on
-
-    def state(self) -> Mapping[str, object]:
-        """Return what `restore` needs."""
-        return {"tally": vars(self.tally).copy()}
