@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
     seed = options.truth_seed if options.truth_seed is not None else simulation.get("truth_seed", 1)
     scale = simulation.get("imperfection_scale", 1.0) if simulation.get("imperfections", True) else 0.0
     truth = draw_truth(layout.parameters(), seed, scale)
-    phases = _reference_phases(layout, document, truth)
+    phases = {} if layout.in_free_space else _reference_phases(layout, document, truth)
     found = {"bench": options.bench, "truth_seed": seed, "serial": truth.serial, "values": dict(truth.values)}
     lines = [json.dumps({**found, "reference_phases": phases})]
     if not options.json:

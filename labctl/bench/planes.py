@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 from labctl.bench.power_row import HEADROOM, PowerRow
 from labctl.bench.schema import BenchFile
+from labctl.optics import lens as optics
 from labctl.optics.elements import centred_origin
-from labctl.optics.free_space import Inject, Mask, ObjectPlane, Propagate, View
+from labctl.optics.free_space import Inject, Lens, Mask, ObjectPlane, Propagate, View
+from labctl.optics.grid import Grid
 from labctl.optics.sensor import electrons_per_unit
 from labctl.optics.superpixel import SIDE
 from labctl.units import LENGTH, POWER, show
@@ -23,7 +25,10 @@ def plane_rows(file: BenchFile) -> Iterator[PowerRow]:
             yield from (_camera_row(file, view) for view in (step.forward, step.backward) if view)
         elif isinstance(step, Propagate):
             yield _hop_row(file, step)
-    yield _camera_row(file, path.detect.view)
+    if path.lens:
+        yield from _focal_rows(file, path.lens)
+    else:
+        yield _camera_row(file, path.detect.view)
     if path.detect.inject:
         yield from _mirror_rows(file, path.detect.inject)
 
@@ -68,3 +73,25 @@ def _camera_row(file: BenchFile, view: View) -> PowerRow:
     have = f"{rows} x {columns} of {settings.shape[0]} x {settings.shape[1]}, {show(room, POWER)} per sample fill it"
     able = fits and electrons < HEADROOM * settings.full_well
     return PowerRow(view.camera, f"reference {electrons:.2g} e-", f"<= {HEADROOM:.0%} of well", have, able)
+
+
+def _focal_rows(file: BenchFile, lens: Lens) -> Iterator[PowerRow]:
+    """Yield what a camera in a focal plane sees of what the panel's pitch reaches, and how bright that is."""
+    path, view = file.path, file.path.detect.view
+    panel, settings = file.settings(path.masks[-1].device), file.settings(view.camera)
+    focal = optics.Lens(Grid(path.samples, panel.pitch_m), lens.focal_length.value, file.laser.wavelength_m)
+    pixel_m = settings.pitch_m / (view.magnification.value if view.magnification else 1.0)
+    bins = " x ".join(f"{one / pixel_m:.2g}" for one in focal.bin_m)
+    yield PowerRow(lens.name, "far-field bin (rows x cols)", "", f"{bins} camera pixels")
+    seen, reach = " x ".join(show(n * pixel_m, LENGTH) for n in settings.shape), show(focal.reach_m, LENGTH)
+    yield PowerRow(view.camera, "field of view", f"<= {reach}", seen, max(settings.shape) * pixel_m <= focal.reach_m)
+    power = file.settings(path.source.beam).power_w
+    passed = math.prod(mask.reflectivity.value for mask in path.masks) * view.fraction.value
+    per_watt = electrons_per_unit(
+        1.0, passed, settings.quantum_efficiency, settings.exposure_s, file.laser.photon_energy_j
+    )
+    even = power * per_watt * (pixel_m / focal.reach_m) ** 2 / settings.full_well
+    have = f"{even:.1%}; {show(HEADROOM * settings.full_well / per_watt, POWER)} in one pixel fill it"
+    yield PowerRow(
+        view.camera, f"{show(power, POWER)} spread over the reach", f"<= {HEADROOM:.0%} of well", have, even <= HEADROOM
+    )

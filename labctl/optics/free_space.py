@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import Field, PositiveInt, model_validator
 
 from labctl.documents import StrictModel
-from labctl.optics.parameters import LengthParameter, Number
+from labctl.optics.parameters import LengthParameter, Number, PhaseParameter
 from labctl.units import Metres
 
 Samples = tuple[PositiveInt, PositiveInt]
@@ -73,14 +73,18 @@ class Lens(StrictModel):
 
 
 class View(StrictModel):
-    """A camera that images a plane.
+    """A camera that images a plane, or stands in the focal plane of a lens (see `labctl.optics.focal_image`).
 
     Args:
         camera: The camera.
         fraction: Power of the plane that reaches it, filters included.
-        pixels_per_sample: Camera pixels along one sample of the plane.
-        shift_y: How far its image lies off the plane's samples, downwards, in samples.
+        pixels_per_sample: Camera pixels along one sample of the plane; not behind a lens.
+        shift_y: How far its image lies off the plane's samples, downwards, in samples; behind a lens where the axis
+            is, down from the camera's centre, in camera pixels.
         shift_x: The same to the right.
+        magnification: Of the image of a focal plane; behind a lens only, as the next two.
+        rotation: By which that image is turned on the camera, from down towards right.
+        flip: Whether that image is upside down, and whether left is right.
     """
 
     camera: str
@@ -88,6 +92,9 @@ class View(StrictModel):
     pixels_per_sample: int = Field(default=1, ge=1)
     shift_y: Number
     shift_x: Number
+    magnification: Number | None = None
+    rotation: PhaseParameter | None = None
+    flip: tuple[bool, bool] = (False, False)
 
 
 class Mask(StrictModel):
@@ -182,6 +189,12 @@ class FreeSpacePath:
         return tuple(step for step in self.steps if isinstance(step, Propagate))
 
     @property
+    def lens(self) -> Lens | None:
+        """The lens whose focal plane the last camera sees, where there is one."""
+        last = self.steps[-1]
+        return last if isinstance(last, Lens) else None
+
+    @property
     def views(self) -> dict[str, View]:
         """How each camera sees its plane, by camera name."""
         taps = [tap for mask in self.masks for tap in (mask.forward, mask.backward) if tap]
@@ -216,4 +229,9 @@ def read_path(elements: tuple[FreeSpaceElement, ...]) -> FreeSpacePath:
     sizes = {plane.samples for plane in (source, *passed) if isinstance(plane, ObjectPlane | Mask)}
     if len(sizes) != 1:
         raise ValueError(f"all planes have the same samples (rows, cols); got {sorted(sizes) or 'none'}")
+    if any(isinstance(step, Lens) for step in passed[:-1]):
+        raise ValueError("a 'lens' is the last before 'detect', whose camera stands in its focal plane")
+    registered = detect.view.magnification is not None and detect.view.rotation is not None
+    if registered != isinstance(passed[-1], Lens):
+        raise ValueError("a camera behind a 'lens' has 'magnification' and 'rotation', and no other camera has")
     return FreeSpacePath(sizes.pop(), source, passed, detect)

@@ -33,10 +33,35 @@ def test_the_table_begins_with_the_laser_and_names_every_plane(bench: str):
     table = table_of(bench)
     assert table[0].plane.startswith(f"laser {file.laser.wavelength_m * 1e9:.2f} nm")
     planes = {one.plane for one in table}
-    for stage in file.stages:
-        assert {stage.source.device, stage.multiply.device, *stage.cameras} <= planes
+    if file.in_free_space:
+        assert {*file.path.devices, *file.path.views} <= planes
+    else:
+        for stage in file.stages:
+            assert {stage.source.device, stage.multiply.device, *stage.cameras} <= planes
     assert all(one.able for one in table)
     require_able(file)
+
+
+def test_a_fourier_bench_tells_what_its_camera_sees_and_what_fills_it():
+    """Bins of 13.9 x 8.7 um on pixels of 3.45 um; 1080 x 1440 of them; a tenth of the well if spread over 16.6 mm."""
+    table = table_of("fourier")
+    assert row(table, "lens", "far-field bin").available == "4 x 2.5 camera pixels"
+    seen = row(table, "camera", "field of view")
+    assert (seen.required, seen.available) == ("<= 16.62 mm", "3.726 mm x 4.968 mm")
+    assert row(table, "camera", "spread over the reach").available.startswith("12.5%")
+
+
+FOURIER_TOO_FAR = {
+    "a camera larger than the reach": ({"light.2.lens.focal_length.value": "50 mm"}, "camera: field of view"),
+    "a filter that passes too much": ({"light.3.detect.view.fraction.value": 2e-3}, "camera: 10 mW spread"),
+}
+
+
+@pytest.mark.parametrize("case", FOURIER_TOO_FAR)
+def test_a_fourier_bench_whose_camera_cannot_work_is_refused(case: str):
+    changes, fault = FOURIER_TOO_FAR[case]
+    with pytest.raises(ConfigError, match=fault):
+        require_able(load_bench("fourier", changes))
 
 
 def test_all_beams_together_are_held_against_the_laser():

@@ -18,7 +18,7 @@ PHOTON_COUNTING = Sensor(read_noise=0.3, step=0.25, full_well=15_000, offset=100
 """A sensor quiet enough to tell one electron from two, which no smooth law can stand for."""
 
 FEW = [0.1, 0.5, 1.0, 3.0, 10.0, 30.3]
-MANY = [99.9, 100.1, 300.0, 1e3, 1e4]
+MANY = [62.9, 63.1, 300.0, 1e3, 1e4]
 """To either side of where the table ends."""
 
 CASES = list(product([SCMOS, PHOTON_COUNTING], FEW + MANY))
@@ -115,7 +115,7 @@ def test_without_read_noise_counts_are_whole_electrons():
     assert np.bincount(counts)[:5] == pytest.approx(expected, abs=5 * expected.max() ** 0.5)
 
 
-@pytest.mark.parametrize("mean", [99.0, 1e3, 1e6])
+@pytest.mark.parametrize("mean", [60.0, 1e3, 1e6])
 def test_a_full_pixel_reads_its_highest_count(mean: float):
     small_well = Sensor(read_noise=1.6, step=0.5, full_well=20, offset=10)
     assert set(read(mean, small_well, 1000)) == {50}
@@ -128,7 +128,7 @@ def test_counts_do_not_fall_below_zero():
     assert counts.max() < 20
 
 
-@pytest.mark.parametrize("mean", [-1.0, float("nan")])
+@pytest.mark.parametrize("mean", [-1.0, float("nan"), float("inf")])
 def test_a_mean_that_is_none_is_refused(mean: float):
     with pytest.raises(ConfigError, match="give 0 or more"):
         read(mean, SCMOS, 10)
