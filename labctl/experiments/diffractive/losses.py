@@ -20,13 +20,13 @@ def normalised_cross_entropy(powers: Tensor, labels: Tensor) -> Tensor:
 
 
 def plane_error(intensity: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean-square error of the output plane over that of a dark plane, dim objects counting as bright ones.
+    """Return the mean-square error of output planes over that of dark ones.
 
     Args:
         intensity: Output, shape (n, rows, cols).
         wanted: Intensity that should be there, same shape.
     """
-    return ((intensity - wanted).square().sum(dim=(1, 2)) / wanted.square().sum(dim=(1, 2))).mean()
+    return (intensity - wanted).square().sum() / wanted.square().sum()
 
 
 WANTED_SHARE = 0.03
