@@ -24,6 +24,11 @@ from labctl.experiments.table import (
 from labctl.report.comparison import Row, row_of, rows_figure
 
 TABLES = (
+    "d2nn_error_budget",
+    "d2nn_fashion",
+    "d2nn_imager",
+    "d2nn_lego",
+    "d2nn_mnist",
     "sa_amplifier_bounds",
     "sa_cnn",
     "sa_deployment_gap",

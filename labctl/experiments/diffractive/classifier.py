@@ -222,10 +222,10 @@ def train_classifier(
     plates, run = train_plates(training, frozen, folder)
     write_plates(plates, folder / PLATES_FILE)
     (folder / "plates.png").write_bytes(png(plates_figure(plates)))
-    return plates, {**tested_plates(training, plates), "losses": run.losses, "validation": run.scores}
+    return plates, {**on_test_images(training, plates), "losses": run.losses, "validation": run.scores}
 
 
-def tested_plates(training: ClassifierTraining, plates: Plates) -> dict[str, Any]:
+def on_test_images(training: ClassifierTraining, plates: Plates) -> dict[str, Any]:
     """Return what plates do with the test images of a training."""
     classifier = Classifier(training.optics, device())
     evaluation = classifier.evaluate(load_splits(training.data)[2], transmission_of(plates, device()))

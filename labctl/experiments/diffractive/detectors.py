@@ -1,7 +1,6 @@
 """Ten detector squares in the output plane: the published layout of rows of 3, 4 and 3, and the powers they read."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -55,7 +54,7 @@ def detector_squares(layout: DetectorLayout, geometry: Geometry, plate_pixels: i
         plate_pixels: Pixels of the plate that `layout` is meant for.
 
     Raises:
-        ConfigError: A square is smaller than a pixel, lies outside the plane, or touches its neighbour.
+        ConfigError: A square is smaller than a pixel, lies outside the plane, or overlaps another.
     """
     rows, cols = geometry.grid.shape
     scale = rows / plate_pixels * geometry.wavelength_m / geometry.grid.pitch_m
@@ -82,8 +81,8 @@ def _require_fit(squares: list[Square], rows: int, cols: int) -> None:
         raise ConfigError(f"{where}: a square is smaller than a pixel; {cure}")
     if any(min(one.top, one.left) < 0 or one.bottom > rows or one.right > cols for one in squares):
         raise ConfigError(f"{where}: the layout is larger than the plane; {cure}")
-    if any(one.top == other.top and one.right >= other.left for one, other in pairwise(squares)):
-        raise ConfigError(f"{where}: neighbouring squares touch; {cure}")
+    if detector_masks(squares, (rows, cols)).sum(0).max() > 1:
+        raise ConfigError(f"{where}: squares overlap; {cure}")
 
 
 def detector_masks(squares: list[Square], shape: tuple[int, int], device: str = "cpu") -> Tensor:

@@ -54,9 +54,9 @@ def show_matrix(axes: Axes, title: str, matrix: ArrayLike, form: str) -> None:
     axes.imshow(values, cmap="Blues")
     for (row, column), value in np.ndenumerate(values):
         dark = value > 0.6 * values.max()
-        axes.text(
-            column, row, form.format(value), ha="center", va="center", fontsize=6, color="white" if dark else "black"
-        )
+        number = axes.text(column, row, form.format(value), ha="center", va="center", fontsize=6)
+        number.set_color("white" if dark else "black")
+        number.set_in_layout(False)  # it lies inside the panel, and the layout would take seconds over hundreds
     axes.set(title=title, xlabel="detector", ylabel="true class")
     axes.set_xticks(range(values.shape[1]))
     axes.set_yticks(range(values.shape[0]))

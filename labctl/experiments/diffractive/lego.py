@@ -22,7 +22,7 @@ from labctl.experiments.diffractive.classifier import (
     ClassifierTraining,
     Loss,
     Optics,
-    tested_plates,
+    on_test_images,
     train_classifier,
 )
 from labctl.experiments.diffractive.data import Data
@@ -87,7 +87,7 @@ def play(bricks: Bricks, folder: Path) -> Mapping[str, Any]:
     first, alone = train_classifier(bricks.first, folder / "first")
     more = train_classifier(bricks.more(), folder / "more", frozen=first)[1]
     peeled = {
-        str(kept): tested_plates(with_plates(bricks.first, kept), first.peeled(kept))["accuracy"]
+        str(kept): on_test_images(with_plates(bricks.first, kept), first.peeled(kept))["accuracy"]
         for kept in bricks.peeled
     }
     return {"first": alone, "more": more, "peeled": peeled}

@@ -20,7 +20,7 @@ def normalised_cross_entropy(powers: Tensor, labels: Tensor) -> Tensor:
 
 
 def plane_error(intensity: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean-square error of the output plane over that of a dark plane.
+    """Return the mean-square error of output planes over that of dark ones.
 
     Args:
         intensity: Output, shape (n, rows, cols).
