@@ -177,6 +177,16 @@ class BenchFields:
         image = field if field.is_complex() else torch.complex(field, torch.zeros_like(field))
         return displaced(image, (-down, -right)) if down or right else image
 
+    @property
+    def output_noise(self) -> float:
+        """Photon and read noise of a field read at the output, standard deviation of each quadrature.
+
+        Four steps against a reference of N_R electrons leave (N_R + read noise^2) / (8 N_R) electrons.
+        """
+        view = self.path.detect.view
+        reference, read = self.bench.file.reference.electrons.value, self.bench.file.settings(view.camera).read_noise
+        return math.sqrt((reference + read**2) / (8 * reference * self._electrons(view, self._source)))
+
     def _shift_of(self, name: str) -> tuple[float, float]:
         return self._values[f"{name}.shift_y"], self._values[f"{name}.shift_x"]
 
