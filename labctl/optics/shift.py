@@ -13,9 +13,16 @@ def shift_ramp(shape: tuple[int, int], shift: tuple[float, float]) -> Tensor:
         shape: Rows and columns of the spectrum.
         shift: Displacement in samples along each.
     """
-    phases = [-2 * math.pi * by * torch.fft.fftfreq(n, dtype=torch.float64) for n, by in zip(shape, shift, strict=True)]
-    down, right = (torch.complex(torch.cos(phase), torch.sin(phase)) for phase in phases)
+    down, right = (_along(n, by) for n, by in zip(shape, shift, strict=True))
     return torch.outer(down, right).to(torch.complex64)
+
+
+def _along(n: int, by: float) -> Tensor:
+    phase = -2 * math.pi * by * torch.fft.fftfreq(n, dtype=torch.float64)
+    turn = torch.sin(phase)
+    if n % 2 == 0:  # the highest frequency is its own opposite: a displacement back must be the transpose of one forth
+        turn[n // 2] = 0
+    return torch.complex(torch.cos(phase), turn)
 
 
 def displaced(image: Tensor, shift: tuple[float, float]) -> Tensor:

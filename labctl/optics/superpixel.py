@@ -19,11 +19,11 @@ SIDE = 4
 PHASES = SIDE * SIDE
 """Phases of the mirrors of a superpixel, evenly spaced over a turn."""
 
-FULL = 5.0
-"""Sum of unit mirrors that counts as amplitude 1: within 5.03, whatever the phase is, some sum is near."""
+FULL = 4.5
+"""Sum of unit mirrors that counts as amplitude 1. Sums reach 5.1, but near there they lie far apart."""
 
 LOOK_UP = 1024
-"""Cells along one side of the table that finds the nearest field; finer than the fields by five."""
+"""Cells along one side of the table that finds the nearest field; finer than the fields lie."""
 
 
 @lru_cache(maxsize=1)
@@ -52,7 +52,7 @@ def _nearest() -> NDArray[np.uint16]:
 def superpixel_indices(field: NDArray[np.complexfloating]) -> NDArray[np.uint16]:
     """Return the index of the tile nearest to each field; amplitudes beyond 1 are written as 1.
 
-    Between fields the error is 0.6 % of full amplitude rms, and less near the dark, where they lie closer.
+    The error is 1.7 % of full amplitude rms over all fields and at most 5.7 %; near the dark sums lie closer.
 
     Args:
         field: Fields over that of full amplitude, any shape.

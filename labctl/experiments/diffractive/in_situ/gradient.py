@@ -5,6 +5,7 @@ of m u is that of (dL/dI) I at the output, and real: this balance gives each bat
 references and the scale, with the help of one field more that is sent back: U* of the first sample, which is all power.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,10 @@ from labctl.experiments.diffractive.in_situ.fields import BenchFields, Forward
 MethodName = Literal["optical", "physics_aware", "in_silico"]
 """`optical`: measured on both ways. `physics_aware`: measured forwards, back through the calibrated model. `in_silico`:
 the calibrated model on both ways."""
+
+LARGEST_SCALE = 1.5
+"""Backward fields may be this much larger or smaller than believed; powers and taps are known to some percent, and
+fields that lie 0.5 samples off each other seem half as large."""
 
 RETAKES = 2
 """How often a batch that is out of balance is measured again."""
@@ -42,6 +47,7 @@ class MaskGradient:
         intensity: At the output, (n, rows, cols).
         imbalance: Imaginary part of each mask's balance over the sum of |dL/dI| I.
         allowed: Largest imbalance that is no sign of a fault.
+        scale: What each mask's backward fields were multiplied by to balance; near 1 where all is as believed.
     """
 
     loss: float
@@ -49,11 +55,17 @@ class MaskGradient:
     intensity: Tensor
     imbalance: Sequence[float]
     allowed: float
+    scale: Sequence[float]
 
     @property
-    def balanced(self) -> bool:
-        """Whether forward and backward fields fit together."""
-        return max(self.imbalance) <= self.allowed
+    def fault(self) -> str | None:
+        """Why forward and backward fields do not fit together, or None when they do."""
+        worst, farthest = max(self.imbalance), max(self.scale, key=lambda one: abs(math.log(one)))
+        if worst > self.allowed:
+            return f"the balance of forward and backward fields lacks {worst:.1%} (at most {self.allowed:.1%})"
+        if not 1 / LARGEST_SCALE <= farthest <= LARGEST_SCALE:
+            return f"backward fields are {1 / farthest:.2g} of what they should be (within {LARGEST_SCALE:g} times)"
+        return None
 
 
 def mask_gradient(fields: BenchFields, method: MethodName, objects: Tensor, loss: Loss) -> MaskGradient:
@@ -73,17 +85,15 @@ def mask_gradient(fields: BenchFields, method: MethodName, objects: Tensor, loss
     heading = fields.tally.heading
     found = _measured(fields, method, objects, loss)
     for _ in range(RETAKES):
-        if method != "optical" or found.balanced:
+        if method != "optical" or not found.fault:
             break
         fields.tally.heading = "refused"
         found = _measured(fields, method, objects, loss)
     fields.tally.heading = heading
-    if method == "optical" and not found.balanced:
-        worst = max(found.imbalance)
+    if method == "optical" and found.fault:
         raise RunAborted(
-            f"{fields.path.masks[list(found.imbalance).index(worst)].device}: forward and backward fields are out of "
-            f"balance by {worst:.1%} (at most {found.allowed:.1%}); register the taps again (labctl calibrate "
-            "tap_registration), or look for a drifting reference"
+            f"{found.fault}; register the taps again (labctl calibrate tap_registration), or look for a drifting "
+            "reference, saturated cameras or a blocked beam"
         )
     return found
 
@@ -95,13 +105,13 @@ def _measured(fields: BenchFields, method: MethodName, objects: Tensor, loss: Lo
     (slope,) = torch.autograd.grad(value, intensity)
     errors = slope * forward.output.conj()
     backward = fields.backward if method == "optical" else fields.modelled_backward
-    returned, imbalance = _balanced(forward, backward, errors, slope)
+    returned, imbalance, scale = _balanced(forward, backward, errors, slope)
     products = [(m * u).sum(dim=0) for m, u in zip(returned, forward.masks, strict=True)]
     pairs = zip(fields.model.panels, fields.phases, products, strict=True)
     gradients = [panel.gradient(phase, product) for panel, phase, product in pairs]
     noise = fields.output_noise * (slope.square() * intensity).sum().sqrt() / (slope.abs() * intensity).sum()
     allowed = LARGEST_IMBALANCE + NOISE_SIGMAS * noise.item()
-    return MaskGradient(value.item(), gradients, intensity.detach(), imbalance, allowed)
+    return MaskGradient(value.item(), gradients, intensity.detach(), imbalance, allowed, scale)
 
 
 def _intensity(field: Tensor) -> Tensor:
@@ -110,8 +120,8 @@ def _intensity(field: Tensor) -> Tensor:
 
 def _balanced(
     forward: Forward, backward: Callable[[Tensor], list[Tensor]], errors: Tensor, slope: Tensor
-) -> tuple[list[Tensor], list[float]]:
-    """Return the backward fields of a batch in the phase and scale that the balance asks for, and what it lacks.
+) -> tuple[list[Tensor], list[float], list[float]]:
+    """Return the backward fields of a batch in the phase and scale that the balance asks for, what it lacks, scales.
 
     One factor for all samples of a mask, by least squares over their balances and the pilot's, each over its |dL/dI| I.
     """
@@ -119,10 +129,11 @@ def _balanced(
     pilot = forward.output[:1].conj()
     due = torch.cat([(slope * intensity).sum(dim=(1, 2)), intensity[:1].sum(dim=(1, 2))])
     size = torch.cat([(slope.abs() * intensity).sum(dim=(1, 2)), intensity[:1].sum(dim=(1, 2))])
-    returned, imbalance = [], []
+    returned, imbalance, scale = [], [], []
     for m, u in zip(backward(torch.cat([errors, pilot])), forward.masks, strict=True):
         found = (m * torch.cat([u, u[:1]])).sum(dim=(1, 2)) / size
         factor = (due / size * found.conj()).sum() / found.abs().square().sum()
         returned.append(factor * m[:-1])
+        scale.append(abs(factor.item()))
         imbalance.append(abs(float((factor * found * size)[:-1].sum().imag / size[:-1].sum())))
-    return returned, imbalance
+    return returned, imbalance, scale

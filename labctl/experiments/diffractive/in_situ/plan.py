@@ -256,9 +256,9 @@ class MaskTraining:
             "seconds": [self._started_s, self._bench.clock.now_s()],
             "progress": [self._epoch, self._batch],
             "order": self._order,
-            "losses": self._losses,
-            "accuracies": self._accuracies,
-            "agreements": self._agreements,
+            "losses": list(self._losses),
+            "accuracies": list(self._accuracies),
+            "agreements": list(self._agreements),
             "tally": asdict(self.fields.tally),
             "bench": self._bench.simulation_state(),
         }
