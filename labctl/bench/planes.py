@@ -7,11 +7,11 @@ from labctl.bench.power_row import HEADROOM, PowerRow
 from labctl.bench.schema import BenchFile
 from labctl.optics import lens as optics
 from labctl.optics.elements import centred_origin
-from labctl.optics.free_space import Inject, Lens, Mask, ObjectPlane, Propagate, View
+from labctl.optics.free_space import Illuminate, Inject, Lens, Mask, ObjectPlane, Propagate, View
 from labctl.optics.grid import Grid
 from labctl.optics.sensor import electrons_per_unit
 from labctl.optics.superpixel import SIDE
-from labctl.units import LENGTH, POWER, show
+from labctl.units import LENGTH, POWER, TIME, show
 
 
 def plane_rows(file: BenchFile) -> Iterator[PowerRow]:
@@ -86,12 +86,16 @@ def _focal_rows(file: BenchFile, lens: Lens) -> Iterator[PowerRow]:
     seen, reach = " x ".join(show(n * pixel_m, LENGTH) for n in settings.shape), show(focal.reach_m, LENGTH)
     yield PowerRow(view.camera, "field of view", f"<= {reach}", seen, max(settings.shape) * pixel_m <= focal.reach_m)
     power = file.settings(path.source.beam).power_w
-    passed = math.prod(mask.reflectivity.value for mask in path.masks) * view.fraction.value
-    per_watt = electrons_per_unit(
-        1.0, passed, settings.quantum_efficiency, settings.exposure_s, file.laser.photon_energy_j
+    passed = power * math.prod(mask.reflectivity.value for mask in path.masks) * view.fraction.value
+    shortest, usual = (
+        electrons_per_unit(passed, 1.0, settings.quantum_efficiency, exposure, file.laser.photon_energy_j)
+        for exposure in (settings.min_exposure_s, settings.exposure_s)
     )
-    even = power * per_watt * (pixel_m / focal.reach_m) ** 2 / settings.full_well
-    have = f"{even:.1%}; {show(HEADROOM * settings.full_well / per_watt, POWER)} in one pixel fill it"
-    yield PowerRow(
-        view.camera, f"{show(power, POWER)} spread over the reach", f"<= {HEADROOM:.0%} of well", have, even <= HEADROOM
-    )
+    lit_m2 = math.prod(path.samples) * panel.pitch_m**2
+    if isinstance(path.source, Illuminate):
+        lit_m2 = min(lit_m2, 2 * math.pi * path.source.waist_m**2)
+    spot = shortest * lit_m2 * (pixel_m / (file.laser.wavelength_m * lens.focal_length.value)) ** 2 / settings.full_well
+    even = usual * (pixel_m / focal.reach_m) ** 2
+    have = f"{spot:.0%}; spread over the reach {even:.2g} e- per pixel in {show(settings.exposure_s, TIME)}"
+    what = f"a flat panel's spot in {show(settings.min_exposure_s, TIME)}"
+    yield PowerRow(view.camera, what, f"<= {HEADROOM:.0%} of well", have, spot <= HEADROOM)

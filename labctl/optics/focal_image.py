@@ -64,6 +64,10 @@ class Registration:
         return (pixels - offset) @ back.T * (pitch_m / self.magnification)
 
 
+STRAIGHT = Registration()
+"""A camera along the panel's axes and centred on the axis."""
+
+
 class FocalCamera:
     """A camera behind a lens: kernels and places are built once, images are taken often.
 
@@ -71,13 +75,22 @@ class FocalCamera:
         lens: The lens, with the panel before it.
         pixels: The camera's pixels.
         registration: How the camera stands.
+        dtype: Of the fields.
+        device: Where the fields are.
 
     Raises:
         ConfigError: The camera looks beyond what the panel's pitch resolves.
     """
 
-    def __init__(self, lens: Lens, pixels: Grid, registration: Registration | None = None) -> None:
-        registration = registration or Registration()
+    def __init__(
+        self,
+        lens: Lens,
+        pixels: Grid,
+        registration: Registration = STRAIGHT,
+        *,
+        dtype: torch.dtype = torch.complex64,
+        device: torch.device | str = "cpu",
+    ) -> None:
         rows, cols = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in pixels.shape)
         centres = torch.stack(torch.meshgrid(rows, cols, indexing="ij"), dim=-1)
         places_m = registration.places_m(centres, pixels.pitch_m)
@@ -86,12 +99,14 @@ class FocalCamera:
         lowest, highest = corners.min(dim=0).values, corners.max(dim=0).values
         height, width = (2 * math.ceil(float(extent) / fine_m / 2 + MARGIN) for extent in highest - lowest)
         middle = (lowest + highest) / 2
-        self._zoom = zoom(lens, Grid((height, width), fine_m), (float(middle[0]), float(middle[1])))
+        self._zoom = zoom(
+            lens, Grid((height, width), fine_m), (float(middle[0]), float(middle[1])), dtype=dtype, device=device
+        )
         # a pixel's area begins half a pixel before its centre; samples of the sum are counted from their first
         first = torch.tensor([height // 2, width // 2], dtype=torch.float64) - (SUBSAMPLES - 1) / 2
         last = torch.tensor([height - SUBSAMPLES, width - SUBSAMPLES], dtype=torch.float64)
         at = ((places_m - middle) / fine_m + first) * 2 / last - 1
-        self._at = at.flip(-1).float()[None]
+        self._at = at.flip(-1).to(device, dtype.to_real())[None]
 
     def image(self, field: Tensor) -> Tensor:
         """Return the power in every pixel, shape (..., pixel rows, pixel cols), of alternated panel fields."""

@@ -21,6 +21,7 @@ from labctl.errors import ConfigError
 from labctl.optics.grid import Grid
 
 EVERY = slice(None)
+"""All rows or columns."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Lens:
     wavelength_m: float
 
     def __post_init__(self) -> None:
-        if min(self.focal_length_m, self.wavelength_m, self.panel.pitch_m) <= 0:
+        if not min(self.focal_length_m, self.wavelength_m, self.panel.pitch_m) > 0:
             raise ConfigError(
                 f"lens of {self.focal_length_m} m at {self.wavelength_m} m before a panel of pitch "
                 f"{self.panel.pitch_m} m: give lengths above 0"
