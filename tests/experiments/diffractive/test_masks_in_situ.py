@@ -102,9 +102,7 @@ def test_taps_that_are_not_registered_are_found_out():
             mask_gradient(fields, "optical", batch(fields), spread)
 
 
-def run(
-    settings: Mapping[str, Any], checkpoint: Record | None = None, changes: Mapping[str, Any] = {}
-) -> tuple[list[Record], Any]:
+def run(settings: Mapping[str, Any], checkpoint: Record | None = None, noise: float = 1.0) -> tuple[list[Record], Any]:
     parsed = parse_settings(train_masks, {**TINY, **settings})
     with Bench(load_bench(BENCH, {"simulation.imperfections": False, "simulation.noise_scale": noise}), True) as bench:
         steps = train_masks(bench, parsed, np.random.default_rng(0), checkpoint)
