@@ -69,7 +69,9 @@ class _Diffract(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # the decorator hides the name of ctx
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
         field, arriving, plates, *transfers = ctx.saved_tensors
         _, wants_field, wants_masks, *_ = ctx.needs_input_grad

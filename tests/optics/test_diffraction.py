@@ -103,6 +103,30 @@ def test_what_enters_leaves_no_trace_on_the_inputs():
     assert all(torch.equal(*pair) for pair in zip(transfers, kept[2], strict=True))
 
 
+def test_real_masks_have_real_gradients_and_are_what_complex_ones_say():
+    transfers, field = hops((16, 12)), speckle(3, 16, 12)
+    amplitudes = torch.rand(3, 16, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    twin = amplitudes.detach().clone().requires_grad_()
+    loss(diffract(field.real, amplitudes, transfers)).backward()
+    loss(plain(field.real.to(torch.complex128), twin.to(torch.complex128), transfers)).backward()
+    assert relative(amplitudes.grad, twin.grad) < 1e-12
+
+
+def test_threads_share_the_samples_and_change_nothing():
+    transfers, field, phases = hops((64, 64)), speckle(37, 64, 64), torch.rand(3, 64, 64, dtype=torch.float64)
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        mine = phases.clone().requires_grad_()
+        output = diffract_phase(field, mine, transfers)
+        loss(output).backward()
+        found.append((output, mine.grad))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    assert torch.equal(found[0][0], found[1][0])
+    assert relative(found[1][1], found[0][1]) < 1e-12
+
+
 def test_no_plates_are_one_hop():
     transfers, field = hops((16, 12), plates=0), speckle(2, 16, 12)
     assert (
