@@ -21,6 +21,7 @@ test: $(INSTALLED) ## run the tests
 bench: $(INSTALLED) ## time labctl beside its peers, one thread
 	$(BIN)/python benchmarks/in_situ_step.py
 	$(BIN)/python benchmarks/camera_frame.py
+	$(BIN)/python benchmarks/diffraction.py
 
 soak: $(INSTALLED) ## take 100,000 triggered frames with losses, repeats and tears injected
 	$(BIN)/python benchmarks/soak.py
@@ -32,6 +33,7 @@ check: $(INSTALLED) ## lint, check formatting, types, and what imports what
 	$(BIN)/lint-imports --no-logo
 
 # Installed again only when what to install has changed; -c keeps pip to the tested versions, torch's above all.
+# svetlanna and lightridge are timed, nothing else: what they ask for beside torch draws pictures and loads data.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo '$(PYTHON) is missing or cannot make a virtual environment. On Debian and Ubuntu, type:'; \
@@ -39,4 +41,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	.ci/qt-system-libraries
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -e '.[gui,hardware,benchmarks,dev]' -c constraints.txt
+	$(BIN)/python -m pip install --no-deps svetlanna lightridge -c constraints.txt
 	@touch $(INSTALLED)

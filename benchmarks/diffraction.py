@@ -71,7 +71,8 @@ def training_step(stack: Stack, size: int, batch: int) -> Callable[[], None]:
     def step() -> None:
         optimiser.zero_grad()
         field = stack.output(amplitudes)
-        energies = (field.real**2 + field.imag**2).reshape(batch, -1).float() @ detectors
+        intensity = torch.view_as_real(field).square().sum(dim=-1)
+        energies = intensity.reshape(batch, -1).float() @ detectors
         shares = 10 * energies / energies.sum(dim=1, keepdim=True)
         torch.nn.functional.cross_entropy(shares, labels).backward()
         optimiser.step()

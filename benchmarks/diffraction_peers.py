@@ -48,16 +48,16 @@ def start_phases(size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.rand(PLATES, size, size, dtype=torch.float64, generator=generator).mul(2 * torch.pi).to(dtype)
 
 
-def labctl(size: int, dtype: torch.dtype = torch.complex64, padding: int = PADDING) -> Stack:
+def labctl(size: int, dtype: torch.dtype = torch.complex64, *, recompute: bool = False) -> Stack:
     """Return labctl's stack, one transform of twice the grid per hop."""
-    transfer = _transfer(size, dtype, padding)
-    phases = start_phases(size, transfer.real.dtype).requires_grad_()
-    return Stack(lambda amplitudes: diffract_phase(amplitudes, phases, [transfer] * (PLATES + 1)), [phases])
+    transfers = [_transfer(size, dtype)] * (PLATES + 1)
+    phases = start_phases(size, transfers[0].real.dtype).requires_grad_()
+    return Stack(lambda amplitudes: diffract_phase(amplitudes, phases, transfers, recompute=recompute), [phases])
 
 
 def labctl_autograd(size: int) -> Stack:
     """Return labctl's hops with plain autograd between them: what the hand-written backward is measured against."""
-    transfer = _transfer(size, torch.complex64, PADDING)
+    transfer = _transfer(size, torch.complex64)
     phases = start_phases(size).requires_grad_()
 
     def output(amplitudes: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ def labctl_autograd(size: int) -> Stack:
     return Stack(output, [phases])
 
 
-def _transfer(size: int, dtype: torch.dtype, padding: int) -> Tensor:
-    return transfer_function(Hop(Grid((size, size), PITCH_M), DISTANCE_M, WAVELENGTH_M, padding=padding), dtype=dtype)
+def _transfer(size: int, dtype: torch.dtype) -> Tensor:
+    return transfer_function(Hop(Grid((size, size), PITCH_M), DISTANCE_M, WAVELENGTH_M, padding=PADDING), dtype=dtype)
 
 
 def torchoptics_stack(size: int, padding: int = PADDING) -> Stack:
@@ -155,6 +155,7 @@ class _Unused(types.ModuleType):
 
 STACKS: dict[str, Callable[[int], Stack]] = {
     "labctl": labctl,
+    "labctl, recompute": lambda size: labctl(size, recompute=True),
     "labctl, plain autograd": labctl_autograd,
     "torchoptics, its default padding": torchoptics_stack,
     "torchoptics, twice the grid": lambda size: torchoptics_stack(size, padding=2),

@@ -49,12 +49,12 @@ def loss(output: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("samples", [1, 7])
-def test_gradients_are_those_of_autograd(samples: int, shape: tuple[int, int], dtype: torch.dtype):
+@pytest.mark.parametrize(("samples", "recompute"), [(1, False), (7, False), (7, True)])
+def test_gradients_are_those_of_autograd(samples: int, recompute: bool, shape: tuple[int, int], dtype: torch.dtype):
     transfers = hops(shape, dtype=dtype)
     field, masks = (speckle(count, *shape, dtype=dtype).requires_grad_() for count in (samples, 3))
     twin_field, twin_masks = (tensor.detach().clone().requires_grad_() for tensor in (field, masks))
-    output, expected = diffract(field, masks, transfers), plain(twin_field, twin_masks, transfers)
+    output, expected = diffract(field, masks, transfers, recompute=recompute), plain(twin_field, twin_masks, transfers)
     loss(output).backward()
     loss(expected).backward()
     bar = 1e-12 if dtype == torch.complex128 else 2e-6
@@ -101,6 +101,30 @@ def test_what_enters_leaves_no_trace_on_the_inputs():
     assert torch.equal(field, kept[0])
     assert torch.equal(masks.detach(), kept[1])
     assert all(torch.equal(*pair) for pair in zip(transfers, kept[2], strict=True))
+
+
+def test_real_masks_have_real_gradients_and_are_what_complex_ones_say():
+    transfers, field = hops((16, 12)), speckle(3, 16, 12)
+    amplitudes = torch.rand(3, 16, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    twin = amplitudes.detach().clone().requires_grad_()
+    loss(diffract(field.real, amplitudes, transfers)).backward()
+    loss(plain(field.real.to(torch.complex128), twin.to(torch.complex128), transfers)).backward()
+    assert relative(amplitudes.grad, twin.grad) < 1e-12
+
+
+def test_threads_share_the_samples_and_change_nothing():
+    transfers, field, phases = hops((64, 64)), speckle(37, 64, 64), torch.rand(3, 64, 64, dtype=torch.float64)
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        mine = phases.clone().requires_grad_()
+        output = diffract_phase(field, mine, transfers)
+        loss(output).backward()
+        found.append((output, mine.grad))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    assert torch.equal(found[0][0], found[1][0])
+    assert relative(found[1][1], found[0][1]) < 1e-12
 
 
 def test_no_plates_are_one_hop():

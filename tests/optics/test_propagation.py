@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from labctl.errors import ConfigError
+from labctl.optics.aperture import circular
 from labctl.optics.grid import Grid
 from labctl.optics.propagation import METHODS, Hop, Method, propagate, transfer_function
 
@@ -110,21 +111,13 @@ def test_a_focused_aperture_makes_airy_rings(method: Method):
     grid = Grid((256, 256), 4e-6)
     y, x = (torch.from_numpy(a) for a in grid.coordinates_m())
     lens = torch.exp(-1j * math.pi / (wavelength * focal) * (y**2 + x**2))
-    pupil = antialiased_disc(grid, diameter)
+    pupil = circular(grid, diameter)
     focus = propagate(lens * pupil, exact(Hop(grid, focal, wavelength, method=method, padding=10)))
     v = np.pi * diameter / (wavelength * focal) * np.hypot(y.numpy(), x.numpy())
     airy = (2 * scipy.special.j1(v) / v) ** 2
     peak = (math.pi * diameter**2 / 4 / (wavelength * focal)) ** 2
     near = v < 12  # three dark rings
     assert np.abs(focus.abs().numpy() ** 2 / peak - airy)[near].max() < 5e-3
-
-
-def antialiased_disc(grid: Grid, diameter_m: float, finer: int = 8) -> Tensor:
-    """Share of each pixel inside a circle."""
-    fine = Grid((grid.shape[0] * finer, grid.shape[1] * finer), grid.pitch_m / finer)
-    y, x = fine.coordinates_m()
-    inside = (y**2 + x**2 <= diameter_m**2 / 4).reshape(grid.shape[0], finer, grid.shape[1], finer)
-    return torch.from_numpy(inside.mean(axis=(1, 3)))
 
 
 def test_the_methods_agree_where_all_of_them_hold():
