@@ -377,14 +377,17 @@ def export(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write trained plates as files to print (STL, CSV, 16-bit PNG) or to show on a panel (levels)."""
-    from labctl.experiments.diffractive.export import Printed, export_plates, find_plates
+    """Write trained plates as files to print (STL, CSV, 16-bit PNG) or to show on a panel (levels).
+
+    RUN is a cell of a table, a run of train_masks, or a file of plates.
+    """
+    from labctl.experiments.diffractive.export import Printed, export_plates
     from labctl.experiments.diffractive.levels import read_response
-    from labctl.experiments.diffractive.plates import read_plates
+    from labctl.experiments.diffractive.trained import read_trained
 
     printed = Printed(index, parse_length(base), read_response(response) if response else None)
-    path = find_plates(run)
-    files = export_plates(read_plates(path), out or path.parent / form.value, form, printed)
+    plates, folder = read_trained(run)
+    files = export_plates(plates, out or folder / form.value, form, printed)
     ctx.obj.values |= {"run": str(run), "format": form.value, "files": [str(file) for file in files]}
     if not as_json:
         show.console().print("\n".join(map(str, files)), soft_wrap=True)

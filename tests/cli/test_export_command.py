@@ -10,6 +10,8 @@ from labctl.experiments.diffractive.plates import Plates, write_plates
 
 from .conftest import Labctl
 
+SMALL = Path(__file__).parents[1] / "benches" / "small_diffractive.yaml"
+
 
 @pytest.fixture
 def cell(tmp_path: Path) -> Path:
@@ -37,6 +39,17 @@ def test_index_base_and_folder_can_be_chosen(labctl: Labctl, cell: Path) -> None
 
 def test_the_whole_table_is_searched(labctl: Labctl, cell: Path) -> None:
     assert labctl("export", str(cell.parents[1]), "--format", "csv", "--json").code == 0
+
+
+def test_masks_trained_on_a_bench_are_exported_by_the_folder_of_their_run(labctl: Labctl) -> None:
+    settings = {"data": "sample", "epochs": 0, "test_samples": 4, "method": "in_silico"}
+    assigned = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    run = labctl("run", "train_masks", "--bench", str(SMALL), "--simulate", "--ledger", "none", *assigned, "--json")
+    assert run.code == 0
+    ended = labctl("export", run.answer["run"], "--format", "levels", "--json")
+    assert ended.code == 0
+    about = json.loads((Path(run.answer["run"]) / "levels" / "plates.json").read_text())
+    assert (about["pitch_m"], about["wavelength_m"]) == (8e-6, 532e-9)
 
 
 def test_levels_go_through_the_response_that_is_given(labctl: Labctl, cell: Path) -> None:

@@ -10,10 +10,11 @@ import trimesh
 from PIL import Image
 
 from labctl.errors import ConfigError
-from labctl.experiments.diffractive.export import WHITE, Format, Printed, export_plates, find_plates
+from labctl.experiments.diffractive.export import WHITE, Format, Printed, export_plates
 from labctl.experiments.diffractive.levels import ideal_response, nearest_levels, read_response
 from labctl.experiments.diffractive.plates import Plates, write_plates
 from labctl.experiments.diffractive.relief import heights_m, relief
+from labctl.experiments.diffractive.trained import read_trained
 
 WAVELENGTH_M, PITCH_M, INDEX = 0.75e-3, 0.4e-3, 1.7227
 FULL_MM = 1e3 * WAVELENGTH_M / (INDEX - 1)
@@ -143,10 +144,10 @@ def test_plates_that_change_amplitude_are_refused(tmp_path: Path):
 
 def test_a_folder_must_hold_one_file_of_plates(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"holds no plates.safetensors"):
-        find_plates(tmp_path)
+        read_trained(tmp_path)
     for cell in ("mse", "cross_entropy"):
         (tmp_path / cell).mkdir()
         write_plates(random_plates(), tmp_path / cell / "plates.safetensors")
     with pytest.raises(ConfigError, match=r"holds several: cross_entropy, mse; name the folder of one"):
-        find_plates(tmp_path)
-    assert find_plates(tmp_path / "mse") == tmp_path / "mse" / "plates.safetensors"
+        read_trained(tmp_path)
+    assert read_trained(tmp_path / "mse")[1] == tmp_path / "mse"

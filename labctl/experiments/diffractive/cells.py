@@ -95,10 +95,10 @@ def classifiers_figure(shown: Sequence[Shown]) -> Figure:
     figure = blank(13, 4.3 * len(shown))
     for line, one in zip(figure.subplots(len(shown), 3, squeeze=False), shown, strict=True):
         scores = one.result["validation"]
-        line[0].plot(range(1, len(scores) + 1), scores, "o-", ms=4, color="#0072B2")
-        line[0].axhline(one.result["accuracy"], color="#D55E00", lw=1, ls=(0, (4, 2)))
+        line[0].plot(range(1, len(scores) + 1), scores, "o-", ms=4, color="#0072B2", label="validation")
+        line[0].axhline(one.result["accuracy"], color="#D55E00", lw=1, ls=(0, (4, 2)), label="test, best epoch")
         line[0].set(title=f"{one.title}: {one.result['accuracy']:.2f} %", xlabel="epoch", ylabel="accuracy (%)")
-        line[0].annotate("test", (1, one.result["accuracy"]), (0, 3), textcoords="offset points", color="#D55E00")
+        line[0].legend(loc="lower right", fontsize=8, frameon=False)
         line[0].xaxis.get_major_locator().set_params(integer=True)
         plain_axes(line[0])
         show_matrix(line[1], "objects", one.result["confusion"], "{:d}")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from labctl.errors import ConfigError
 from labctl.experiments.diffractive.levels import ideal_response, nearest_levels
-from labctl.experiments.diffractive.plates import PLATES_FILE, Plates
+from labctl.experiments.diffractive.plates import Plates
 from labctl.experiments.diffractive.relief import VERO_BLACK_PLUS, heights_m, relief, write_stl
 
 WHITE = 65_535
@@ -40,22 +40,6 @@ class Printed:
     index: float = VERO_BLACK_PLUS
     base_m: float = 0.5e-3
     response: NDArray[np.floating] | None = None
-
-
-def find_plates(run: Path) -> Path:
-    """Return the file of plates that `run` names: the file itself, or the only one in a folder.
-
-    Raises:
-        ConfigError: There is none, or more than one.
-    """
-    if not run.is_dir():
-        return run
-    found = sorted(run.rglob(PLATES_FILE))
-    if len(found) != 1:
-        several = f"several: {', '.join(str(path.parent.relative_to(run)) for path in found)}; name the folder of one"
-        none = f"no {PLATES_FILE}; name a cell of a table that trains diffractive plates, or a file of plates"
-        raise ConfigError(f"{run}: holds {several if found else none}")
-    return found[0]
 
 
 def export_plates(plates: Plates, folder: Path, form: Format, printed: Printed) -> list[Path]:

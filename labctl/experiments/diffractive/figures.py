@@ -14,7 +14,7 @@ from labctl.report.figures import blank
 def plates_figure(plates: Plates) -> Figure:
     """Return the phase of every plate, and below it the amplitude where plates have one."""
     rows = len(plates.values())
-    figure = blank(2.3 * len(plates) + 1, 2.5 * rows)
+    figure = blank(2.3 * len(plates) + 1.2, 2.9 * rows)
     panels = figure.subplots(rows, len(plates), squeeze=False)
     side_mm = 1e3 * plates.pitch_m * np.array(plates.phase.shape[1:])
     looks = {"phase": ("twilight", 2 * np.pi, "phase (rad)"), "amplitude": ("gray", 1.0, "amplitude")}
