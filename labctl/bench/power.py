@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from labctl.bench.schema import BenchFile
 from labctl.errors import ConfigError
-from labctl.optics.elements import PILOTS, Encode, Regenerate, Tap, centred_origin
+from labctl.optics.elements import Encode, Regenerate, Tap, centred_origin
 from labctl.optics.layout import Stage
 from labctl.optics.multiplier import slit_first_zero, slit_power
 from labctl.optics.network import StageOptics, build_stages
@@ -194,4 +194,4 @@ def largest_hidden(file: BenchFile) -> list[int]:
 
 def _fitting_rows(file: BenchFile, stage: Stage) -> int:
     panel_rows = file.settings(stage.multiply.device).shape[0] // stage.multiply.block[0]
-    return panel_rows - PILOTS
+    return panel_rows - stage.end.behind_data

@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 from labctl.documents import StrictModel
 from labctl.optics.absorber import Law
 from labctl.optics.elements import (
-    PILOTS,
     Absorb,
     Element,
     Encode,
@@ -50,12 +49,12 @@ class Stage:
     @cached_property
     def columns(self) -> int:
         """Input modes of the multiplier, pilots included."""
-        return self.source.modes + (self.source.pilot_columns if isinstance(self.source, Encode) else PILOTS)
+        return self.source.modes + self.source.behind_data
 
     @property
     def rows(self) -> int:
         """Output modes of the multiplier, pilots included."""
-        return self.end.modes + PILOTS
+        return self.end.modes + self.end.behind_data
 
     def modes(self, camera: str) -> int:
         """Return how many modes a camera of this stage reads, pilots included."""
