@@ -23,7 +23,7 @@ from labctl.calibrations import MEASURED, Calibration
 from labctl.devices import PatternStack
 from labctl.errors import FitRejected
 from labctl.ledger import Estimate, Fit
-from labctl.optics.elements import PILOTS, Read, Tap
+from labctl.optics.elements import Read, Tap
 from labctl.optics.stages import Stage
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
@@ -202,7 +202,7 @@ def fit_reference_phase(data: Mapping[str, Any]) -> Fit:
             end = found[_named(data["read_at"][camera])]
             phase, sd = _way_back(read, above_dark(data[f"{camera}.columns"]), signs, end)
         else:
-            phase, sd = _mean_phase(np.einsum("prm,pm->rm", read[..., :-PILOTS], signs))
+            phase, sd = _mean_phase(np.einsum("prm,pm->rm", read[..., : signs.shape[1]], signs))
         dark = np.flatnonzero(~(sd <= LARGEST_SD_RAD))
         if dark.size:
             raise FitRejected(

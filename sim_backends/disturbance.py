@@ -107,15 +107,17 @@ class Disturbance:
 
     def _trim(self, stage: Stage, wavefront: NDArray[np.float64]) -> None:
         """Note the phase each camera mode sees on average: its own light trimmed its reference to that."""
-        data_rows, data_columns = stage.end.modes, stage.source.modes
-        data = wavefront[:data_rows, :data_columns]
-        pilots = wavefront[data_rows:, data_columns:]
-        # later stages pass pilot k on from column k; in the first, both rows sum the same columns
-        own = np.diag(pilots) if pilots.shape == (PILOTS, PILOTS) else pilots.mean(axis=1)
-        self._trims[stage.end.camera] = np.concatenate([data.mean(axis=1), own])
+        data_columns = stage.source.modes
+        rows, pilots = wavefront[:-PILOTS], wavefront[-PILOTS:]
+        # in the first stage both pilots sum the same columns; later ones pass pilot k on from column k
+        first = isinstance(stage.source, Encode)
+        own = pilots[:, data_columns:].mean(axis=1) if first else np.diag(pilots[:, -PILOTS:])
+        self._trims[stage.end.camera] = np.concatenate([rows[:, :data_columns].mean(axis=1), own])
         if stage.error_tap:
             # one trim for all modes: what a column's weights lose forwards, the way back must lose as well
-            self._trims[stage.error_tap.camera] = np.concatenate([np.full(data_columns, data.mean()), own])
+            common = wavefront[: stage.end.modes, :data_columns].mean()
+            back = np.full(wavefront.shape[1] - PILOTS, common)
+            self._trims[stage.error_tap.camera] = np.concatenate([back, own])
 
     def _distort_source(self, source: Source) -> None:
         name, mirrors = source.device, source.element.block[0] * source.element.block[1]

@@ -60,19 +60,20 @@ def _of_stage(optics: StageOptics, matrix: torch.Tensor, disturbance: Disturbanc
         sent = _full_light(optics.injector)
         back = torch.cat([sent[:rows] @ matrix[:rows, :columns], sent[rows:] @ matrix[rows:, columns:]])
         returned = _phases(disturbance, camera, back, columns)
-        lost = _column_phases(disturbance, stage.end.camera, matrix * light, found[stage.end.camera])
+        lost = _column_phases(disturbance, stage.end.camera, matrix * light, found[stage.end.camera], columns)
         found[camera] = np.angle(np.exp(1j * (returned - lost)))
     return found
 
 
 def _full_light(source: Source) -> torch.Tensor:
-    """Return the field of every mode at full amplitude, the last pilot a quarter period late.
+    """Return the field of data modes and pilots at full amplitude, the last pilot a quarter period late.
 
     Data count against the light of mirrors that are off, which is a background.
     """
     indices = np.full((1, source.modes), source.full_index, np.uint16)
     if not isinstance(source.element, Encode):
         indices[0, -1] = source.quarter_index
+        indices[0, source.element.modes : -PILOTS] = source.zero_index
     light, dark = source.fields(indices, 1.0)[0], source.fields(np.full_like(indices, source.zero_index), 1.0)[0]
     dark[source.element.modes :] = 0
     return light - dark
@@ -112,9 +113,16 @@ def _zero(disturbance: Disturbance, camera: str, fields: torch.Tensor) -> np.com
     return np.complex64(seen[-2].item() - 1j * seen[-1].item())
 
 
-def _column_phases(disturbance: Disturbance, camera: str, light: torch.Tensor, rows: Phases) -> Phases:
-    """Return the phase of each column's `light` (rows, columns) at a camera, averaged over rows at their own phases."""
-    data, columns = len(rows), light.shape[1] - PILOTS
-    turned = (light * disturbance.mode_phases(camera, len(light))[:, None])[:data, :columns].numpy()
+def _column_phases(disturbance: Disturbance, camera: str, light: torch.Tensor, rows: Phases, columns: int) -> Phases:
+    """Return the phase of each data column's light at a camera, averaged over data rows at their own phases `rows`.
+
+    Args:
+        disturbance: Distortions of the truth.
+        camera: Camera at the end of the stage.
+        light: Field that every column sends to every row, pilots included.
+        rows: Phase of every data row.
+        columns: Data columns.
+    """
+    turned = (light * disturbance.mode_phases(camera, len(light))[:, None])[: len(rows), :columns].numpy()
     zero = _zero(disturbance, camera, light[:, columns:].sum(dim=1))
     return -np.angle((turned * np.exp(1j * rows)[:, None]).sum(axis=0) * np.conj(zero))

@@ -40,7 +40,7 @@ def stacks(table: "Table") -> dict[str, PatternStack]:
     rng = np.random.default_rng(4)
     return {
         "dmd_input": table.stack("dmd_input", rng.uniform(0, 1, (5, 22))),
-        "dmd_hidden": table.stack("dmd_hidden", rng.uniform(-1, 1, (5, 10))),
+        "dmd_hidden": table.stack("dmd_hidden", rng.uniform(-1, 1, (5, 11))),
         "dmd_error": table.stack("dmd_error", rng.uniform(-1, 1, (5, 6))),
     }
 
@@ -243,7 +243,7 @@ def test_a_device_without_trigger_input_makes_it_slower_and_nothing_else(
 def masks_and_stacks(table: "Table") -> dict[str, PatternStack]:
     rng = np.random.default_rng(6)
     table.write("slm_2", rng.uniform(-1, 1, table.multipliers["slm_2"].shape))
-    amplitudes = {"dmd_hidden": rng.uniform(-1, 1, (5, 10)), "dmd_error": rng.uniform(-1, 1, (5, 6))}
+    amplitudes = {"dmd_hidden": rng.uniform(-1, 1, (5, 11)), "dmd_error": rng.uniform(-1, 1, (5, 6))}
     return {dmd: table.stack(dmd, values) for dmd, values in amplitudes.items()}
 
 

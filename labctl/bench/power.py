@@ -7,7 +7,7 @@ from labctl.bench.planes import plane_rows
 from labctl.bench.power_row import HEADROOM, PowerRow
 from labctl.bench.schema import BenchFile
 from labctl.errors import ConfigError
-from labctl.optics.elements import PILOTS, Encode, Regenerate, Tap, centred_origin
+from labctl.optics.elements import Encode, Regenerate, Tap, centred_origin
 from labctl.optics.multiplier import slit_first_zero, slit_power
 from labctl.optics.network import StageOptics, build_stages
 from labctl.optics.parameters import believed
@@ -175,4 +175,4 @@ def largest_hidden(file: BenchFile) -> list[int]:
 
 def _fitting_rows(file: BenchFile, stage: Stage) -> int:
     panel_rows = file.settings(stage.multiply.device).shape[0] // stage.multiply.block[0]
-    return panel_rows - PILOTS
+    return panel_rows - stage.end.behind_data

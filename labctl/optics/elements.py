@@ -20,7 +20,11 @@ SMALLEST_BLOCK_COLUMNS = 4
 """Columns of the narrowest panel block: the blur of its phase reaches two pixels in from each side."""
 
 PILOTS = 2
-"""Pilot modes behind the data modes of every measured plane: one in phase, one a quarter period shifted."""
+"""Pilot modes of every measured plane: one in phase, one a quarter period shifted."""
+
+GUARD = 1
+"""Dark modes between data and pilots where a cell follows. Atoms that fly between beams carry 1 % of a pilot's
+intensity to its neighbour (reference-benches section 1): at 8 saturation fields 0.64, which bleaches a weak beam."""
 
 
 def centred_origin(shape: tuple[int, int], block: tuple[int, int], blocks: tuple[int, int]) -> tuple[int, int]:
@@ -89,6 +93,11 @@ class Encode(StrictModel):
             )
         return self
 
+    @property
+    def behind_data(self) -> int:
+        """Modes behind the data modes: the pilot columns."""
+        return self.pilot_columns
+
 
 class Multiply(StrictModel):
     """A slit multiplier: a phase panel of blocks between cylindrical lenses, summed by a slit.
@@ -141,6 +150,7 @@ class Inject:
         device: DMD.
         beam: Probe beam that lights it.
         modes: Data modes.
+        behind_data: Modes behind them: pilots, and what keeps them apart.
         block: Mirrors (rows, cols) of one mode.
         carrier: Carrier period in mirror rows.
         prefix: What its parameter `efficiency` is named after.
@@ -150,6 +160,7 @@ class Inject:
     device: str
     beam: str
     modes: int
+    behind_data: int
     block: tuple[int, int]
     carrier: int
     prefix: str
@@ -218,12 +229,26 @@ class Regenerate(StrictModel):
         return self
 
     @property
+    def behind_data(self) -> int:
+        """Modes behind the data modes: the guard and the pilots."""
+        return GUARD + PILOTS
+
+    @property
     def injector(self) -> Inject | None:
         """What sends errors into the multiplier before it."""
         back = self.backward
         if back is None:
             return None
-        return Inject(back.device, back.beam, self.modes, back.block, back.carrier, back.device, back.max_probe_field)
+        return Inject(
+            back.device,
+            back.beam,
+            self.modes,
+            self.behind_data,
+            back.block,
+            back.carrier,
+            back.device,
+            back.max_probe_field,
+        )
 
 
 class Tap(StrictModel):
@@ -308,11 +333,23 @@ class Read(StrictModel):
         return self
 
     @property
+    def behind_data(self) -> int:
+        """Modes behind the data modes: the pilots."""
+        return PILOTS
+
+    @property
     def injector(self) -> Inject:
         """What sends errors into the multiplier before it."""
         return Inject(
-            self.inject, self.beam, self.modes, self.block, self.carrier, self.camera, self.max_probe_field
-        )  # fmt: skip
+            self.inject,
+            self.beam,
+            self.modes,
+            self.behind_data,
+            self.block,
+            self.carrier,
+            self.camera,
+            self.max_probe_field,
+        )
 
 
 Element = Encode | Multiply | Regenerate | Tap | Absorb | Read

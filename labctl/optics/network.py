@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.optics import absorber
-from labctl.optics.elements import PILOTS, Encode, Inject, Regenerate
+from labctl.optics.elements import Encode, Inject, Regenerate
 from labctl.optics.layout import Layout
 from labctl.optics.modulator import (
     binary_carrier_tiles,
@@ -41,12 +41,11 @@ class Source:
     def __init__(self, element: Encode | Regenerate | Inject, efficiency: float, unit_power_w: float) -> None:
         self.element = element
         self.signed = not isinstance(element, Encode)
+        self.modes = element.modes + element.behind_data
         if isinstance(element, Encode):
-            self.modes = element.modes + element.pilot_columns
             self.tiles = mirror_fraction_tiles()
             self.levels, self.zero_index = len(self.tiles) - 1, 0
         else:
-            self.modes = element.modes + PILOTS
             rows, columns = _tile_shape(element.block, element.carrier)
             self.tiles = binary_carrier_tiles(rows, columns, element.carrier)
             self.levels = self.zero_index = (len(self.tiles) - 2) // 2

@@ -1,4 +1,4 @@
-"""Pilots on a multiplier's panel: two rows behind the data whose light says where the reference stands.
+"""Pilots on a multiplier's panel: the last two rows, whose light says where the reference stands.
 
 One pilot reads the cosine of the common phase and the other, written a quarter period late, its sine. In the first
 stage both rows sum the same columns behind the data; later stages are sent pilots and pass each on by one weight.
@@ -31,20 +31,20 @@ def write_pilots(blocks: NDArray[np.uint16], optics: StageOptics, columns: int) 
         optics: The stage.
         columns: Pilot columns that a first stage sums.
     """
-    multiplier, source, first = optics.multiplier, optics.stage.source, optics.stage.end.modes
+    multiplier, source = optics.multiplier, optics.stage.source
     if isinstance(source, Encode):
         lit = slice(source.modes, source.modes + columns)
-        blocks[first, lit] = multiplier.full_index
-        blocks[first + 1, lit] = multiplier.quarter_index
+        blocks[-PILOTS, lit] = multiplier.full_index
+        blocks[-PILOTS + 1, lit] = multiplier.quarter_index
+        # a pilot's blurred phase must not send the light of the last data column into its row
+        border = source.modes - 1
+        for row in range(-PILOTS, 0):
+            left, right = int(blocks[row, border - 1]), int(blocks[row, border + 1])
+            blocks[row, border] = multiplier.silent_index(left, right)
     else:
-        for pilot in range(PILOTS):
-            blocks[first + pilot, source.modes + pilot] = multiplier.full_index
-    # a pilot's blurred phase must not send its light into the last data column
-    border = source.modes - 1
-    for row in (first, first + 1):
-        left, right = int(blocks[row, border - 1]), int(blocks[row, border + 1])
-        blocks[row, border] = multiplier.silent_index(left, right)
-    _silence_around(multiplier, blocks, first, border + 1)
+        for pilot in range(-PILOTS, 0):
+            blocks[pilot, pilot] = multiplier.full_index
+    _silence_around(multiplier, blocks, optics.stage.end.modes, source.modes)
 
 
 def _silence_around(multiplier: SlitMultiplier, blocks: NDArray[np.uint16], rows: int, columns: int) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from labctl.optics.elements import PILOTS, Absorb, Element, Encode, Inject, Multiply, Read, Regenerate, Tap
+from labctl.optics.elements import Absorb, Element, Encode, Inject, Multiply, Read, Regenerate, Tap
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Stage:
     @cached_property
     def columns(self) -> int:
         """Input modes of the multiplier, pilots included."""
-        return self.source.modes + (self.source.pilot_columns if isinstance(self.source, Encode) else PILOTS)
+        return self.source.modes + self.source.behind_data
 
     @property
     def rows(self) -> int:
         """Output modes of the multiplier, pilots included."""
-        return self.end.modes + PILOTS
+        return self.end.modes + self.end.behind_data
 
     def modes(self, camera: str) -> int:
         """Return how many modes a camera of this stage reads, pilots included."""

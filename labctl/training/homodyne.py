@@ -211,7 +211,7 @@ class HomodyneReader:
     ) -> Reading:
         """Return the data of fields read at `phases`, each mode turned by its own calibrated phase as well."""
         calibrated = self._bench.belief.modes(f"{camera}.reference_phase")
-        own = np.zeros(1) if calibrated is None else np.pad(calibrated, (0, PILOTS))
+        own = np.zeros(1) if calibrated is None else np.pad(calibrated, (0, fields.shape[1] - len(calibrated)))
         unread = unreadable(fields, phases, own)
         if unread.any():
             self.warn(f"{camera}: {int(unread.any(0).sum())} of {len(own)} modes are near a quarter wave of reference "

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from labctl.bench import BenchFile
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.errors import ConfigError
-from labctl.optics.elements import centred_origin
+from labctl.optics.elements import PILOTS, centred_origin
 from labctl.optics.network import Source, build_stages
 from labctl.optics.parameters import believed
 from labctl.optics.pilots import pilot_columns, pilot_spill, write_pilots
@@ -110,12 +110,11 @@ class NetworkPatterns:
         """Return code indices (n, modes) of data amplitudes, with pilots behind them."""
         indices = np.full((len(amplitude), source.modes), source.zero_index, np.uint16)
         indices[:, : amplitude.shape[1]] = source.indices(amplitude)
-        first = source.element.modes
         if not source.signed:
-            indices[:, first:] = source.full_index
+            indices[:, source.element.modes :] = source.full_index
         else:
-            indices[:, first] = source.full_index
-            indices[:, first + 1] = source.quarter_index
+            indices[:, -PILOTS] = source.full_index
+            indices[:, -PILOTS + 1] = source.quarter_index
         return indices
 
     def sent_sums(self, layer: int, values: Floats) -> Floats:

@@ -73,8 +73,8 @@ def test_the_vapour_cell_bench_is_two_stages_with_the_cell_in_the_second():
 
 def test_every_plane_carries_its_pilots_behind_the_data():
     first, second = layout().stages
-    assert (first.columns, first.rows) == (784 + 20, 128 + 2)
-    assert (second.columns, second.rows) == (128 + 2, 10 + 2)
+    assert (first.columns, first.rows) == (784 + 20, 128 + 3)
+    assert (second.columns, second.rows) == (128 + 3, 10 + 2)
 
 
 def test_a_bench_without_a_cell_is_a_chain_too():

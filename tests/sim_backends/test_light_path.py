@@ -87,7 +87,7 @@ def test_fields_grow_with_the_root_of_the_power_and_of_the_exposure(ideal: "Tabl
 def test_activations_follow_the_absorber_law(law: str, open_table: "OpenTable", quiet: dict[str, Any]):
     table = open_table({**quiet, "absorber_law": law})
     warm(table)
-    amplitudes = np.linspace(-1, 1, 10)[None]
+    amplitudes = np.linspace(-1, 1, 11)[None]
     measured = table.fields("camera_hidden_1", ["pump_hidden"], {"dmd_hidden": table.stack("dmd_hidden", amplitudes)})
     sent = torch.from_numpy(table.sent("dmd_hidden", amplitudes)) * full_field(table, "dmd_hidden", "pump_hidden")
     expected = absorber.forward(sent, DEPTH, law).numpy()  # type: ignore[arg-type]
@@ -98,7 +98,7 @@ def test_activations_follow_the_absorber_law(law: str, open_table: "OpenTable", 
 def test_outputs_are_activations_times_weights(ideal: "Table"):
     weights = masks(ideal)["slm_2"]
     warm(ideal)
-    stacks = {"dmd_hidden": ideal.stack("dmd_hidden", np.random.default_rng(2).uniform(-0.5, 0.5, (3, 10)))}
+    stacks = {"dmd_hidden": ideal.stack("dmd_hidden", np.random.default_rng(2).uniform(-0.5, 0.5, (3, 11)))}
     activations = ideal.fields("camera_hidden_1", ["pump_hidden"], stacks)
     outputs = ideal.fields("camera_output", ["pump_hidden"], stacks)
     assert_close(outputs, activations @ weights.T, 1e-3)
@@ -108,7 +108,8 @@ def test_errors_come_back_through_the_transpose_and_the_pumped_cell(ideal: "Tabl
     weights = masks(ideal)["slm_2"]
     warm(ideal)
     rng = np.random.default_rng(2)
-    values, errors = rng.uniform(-1, 1, (3, 10)), rng.uniform(-1, 1, (3, 6))
+    values = rng.uniform(-1, 1, (3, 11))
+    errors = rng.uniform(-0.7, 0.7, (3, 6))  # within full scale of the camera
     stacks = {"dmd_hidden": ideal.stack("dmd_hidden", values), "dmd_error": ideal.stack("dmd_error", errors)}
     pumped = ideal.fields("camera_error_1", ["pump_hidden", "probe"], stacks)
     unpumped = ideal.fields("camera_error_1", ["probe"], stacks)
@@ -134,14 +135,14 @@ def test_backwards_the_multiplier_is_its_transpose(
     table = open_table({**believed_only, **(distorted if light == "distorted" else {})})
     believed = masks(table)["slm_2"]
     forward = table.fields(
-        "camera_output", ["pump_hidden"], {"dmd_hidden": table.stack("dmd_hidden", 0.3 * np.eye(10))}
+        "camera_output", ["pump_hidden"], {"dmd_hidden": table.stack("dmd_hidden", 0.3 * np.eye(11))}
     )
     backward = table.fields(
         "camera_error_1",
         ["probe"],
-        {"dmd_error": table.stack("dmd_error", np.eye(6)), "dmd_hidden": table.stack("dmd_hidden", np.zeros((6, 10)))},
+        {"dmd_error": table.stack("dmd_error", np.eye(6)), "dmd_hidden": table.stack("dmd_hidden", np.zeros((6, 11)))},
     )
-    sent = table.sent("dmd_hidden", 0.3 * np.eye(10)).max()
+    sent = table.sent("dmd_hidden", 0.3 * np.eye(11)).max()
     there = np.abs(forward.T) / (sent * full_field(table, "dmd_hidden", "pump_hidden"))
     back = np.abs(backward) / full_field(table, "dmd_error", "probe")
     # cameras trim their own reference phase, so that magnitudes are compared
@@ -266,7 +267,7 @@ def test_a_frame_of_panel_pixels_gives_the_light_of_its_blocks(open_table: "Open
     multiplier, slm = table.multipliers["slm_1"], table.bench.slm("slm_1")
     indices = multiplier.inverse(np.random.default_rng(1).uniform(-1, 1, multiplier.shape))  # as `masks` has written
     code = Codebook("blazed", multiplier.tiles, multiplier.block, multiplier.rest)
-    pattern = Pattern(indices, code, (4, 5))
+    pattern = Pattern(indices, code, (0, 5))
     slm.show(Pattern(pattern.expand(slm.shape).astype(np.uint16), identity_codebook(slm.bit_depth)))
     assert_close(table.fields("camera_z1", ["pump"], stacks), blocks, 2e-3)
     slm.show(Pattern(np.zeros((1, 1), np.uint16), identity_codebook(slm.bit_depth)))  # a flat panel: all in order 0
@@ -277,7 +278,7 @@ def test_a_block_beside_its_place_gives_less_light(ideal: "Table"):
     masks(ideal)
     camera, dmd = ideal.bench.camera("camera_hidden_1"), ideal.bench.dmd("dmd_hidden")
     ideal.bench.beam("pump_hidden").on()
-    stack = ideal.stack("dmd_hidden", np.eye(10)[4:5])
+    stack = ideal.stack("dmd_hidden", np.eye(11)[4:5])
     dmd.show(stack[0])
     in_place = camera.acquire(1).counts[0, 0].astype(float)
     dmd.show(Pattern(stack.indices[0], stack.codebook, (stack.origin[0], stack.origin[1] + 8)))
@@ -384,7 +385,7 @@ def a_whole_step(table: "Table") -> None:
     """Send light forwards and errors backwards once."""
     masks(table)
     warm(table)
-    stacks = {"dmd_hidden": table.stack("dmd_hidden", np.eye(10)), "dmd_error": table.stack("dmd_error", np.eye(10, 6))}
+    stacks = {"dmd_hidden": table.stack("dmd_hidden", np.eye(11)), "dmd_error": table.stack("dmd_error", np.eye(10, 6))}
     table.counts("camera_z1", ["pump", "reference"], {"dmd_input": table.stack("dmd_input", np.eye(22))})
     table.counts("camera_output", ["pump_hidden", "reference"], {"dmd_hidden": stacks["dmd_hidden"]})
     table.counts("camera_error_1", ["pump_hidden", "probe", "reference"], stacks)

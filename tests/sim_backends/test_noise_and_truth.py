@@ -75,7 +75,7 @@ def swings(table: Table, camera: str, beam: str, dmd: str, frames: int) -> np.nd
 def test_counts_have_the_mean_and_variance_of_their_electrons(
     overrides: dict[str, Any], electrons: float, variance: float, open_table: "OpenTable", spotless: dict[str, Any]
 ):
-    measured = reference_electrons(open_table({**spotless, **overrides}), 2000)  # 20 000 modes: 1 % on a variance
+    measured = reference_electrons(open_table({**spotless, **overrides}), 2000)  # 22 000 modes: 1 % on a variance
     rounding = PIXELS * STEP**2 / 12
     assert measured.mean() == pytest.approx(electrons, abs=5 * math.sqrt(variance / measured.size))
     assert measured.var() == pytest.approx(variance + rounding, rel=0.05)
@@ -83,7 +83,7 @@ def test_counts_have_the_mean_and_variance_of_their_electrons(
 
 def test_modes_and_frames_have_noise_of_their_own(open_table: "OpenTable", spotless: dict[str, Any]):
     electrons = reference_electrons(open_table(spotless), 2000)
-    across = np.corrcoef(electrons.T) - np.eye(10)
+    across = np.corrcoef(electrons.T) - np.eye(11)
     along = np.corrcoef(electrons[:-1].ravel(), electrons[1:].ravel())[0, 1]
     assert np.abs(across).max() < 0.1
     assert abs(along) < 0.03
@@ -95,7 +95,7 @@ def test_a_large_bench_has_the_noise_of_its_table_too(open_table: "OpenTable"):
     }
     table = open_table({"simulation.terms": terms, "reference.electrons.sd": 0}, bench="vapour_cell")
     electrons = reference_electrons(table, 200)
-    assert electrons.shape == (200, 130)
+    assert electrons.shape == (200, 131)
     assert electrons.mean() == pytest.approx(2e5, rel=1e-3)
     variance = 2e5 + PIXELS * (1.6**2 + STEP**2 / 12) + (PIXELS * 0.3) ** 2
     assert electrons.std() == pytest.approx(math.sqrt(variance), rel=0.05)
@@ -137,7 +137,7 @@ def test_temperature_jitter_moves_the_depth(open_table: "OpenTable", spotless: d
     table.bench.cell("cell").set_temperature(60)
     table.bench.cell("cell").wait_for_temperature(60)
     table.bench.beam("pump_hidden").on()
-    table.bench.dmd("dmd_hidden").show(table.stack("dmd_hidden", np.full((1, 10), 0.4))[0])
+    table.bench.dmd("dmd_hidden").show(table.stack("dmd_hidden", np.full((1, 11), 0.4))[0])
     counts = np.array([table.bench.camera("camera_hidden_1").acquire(1).counts.mean() for _ in range(300)])
     table.bench.cell("cell").set_temperature(20)
     table.bench.cell("cell").wait_for_temperature(20)
@@ -161,7 +161,7 @@ def test_power_drifts_by_the_hour(open_table: "OpenTable", spotless: dict[str, A
 
 def test_the_reference_drifts_steadily_by_the_minute(open_table: "OpenTable", spotless: dict[str, Any]):
     table = open_table({**spotless, **term("reference_phase_drift", "0.5 rad")})
-    stacks = {"dmd_hidden": table.stack("dmd_hidden", np.full((1, 10), 0.5))}
+    stacks = {"dmd_hidden": table.stack("dmd_hidden", np.full((1, 11), 0.5))}
     angles = []
     for _ in range(3):
         angles.append(np.angle(table.fields("camera_hidden_1", ["pump_hidden"], stacks).mean()))
@@ -172,7 +172,7 @@ def test_the_reference_drifts_steadily_by_the_minute(open_table: "OpenTable", sp
 def test_the_reference_walks_at_random_with_the_root_of_time(open_table: "OpenTable", spotless: dict[str, Any]):
     table = open_table({**spotless, **term("reference_phase_walk", "0.3 rad")})
     camera, lit = "camera_hidden_1", ["pump_hidden", "reference"]
-    bright = {"dmd_hidden": table.stack("dmd_hidden", np.full((1, 10), 0.5))}
+    bright = {"dmd_hidden": table.stack("dmd_hidden", np.full((1, 11), 0.5))}
     sides = [table.counts(camera, lit, bright, {"reference": phase}).mean() for phase in (0.0, math.pi)]
     table.bench.dmd("dmd_hidden").show(bright["dmd_hidden"][0])
     table.bench.beam("reference").set_phase(math.pi / 2)
@@ -280,18 +280,32 @@ def test_unmodulated_light_is_missing_in_the_order(open_table: "OpenTable", stil
 
 def test_illumination_is_uneven_by_its_share(open_table: "OpenTable", still: dict[str, Any]):
     table = open_table({**still, **term("illumination", "10 %")})
-    stacks = {"dmd_hidden": table.stack("dmd_hidden", np.full((1, 10), 0.8))}
+    stacks = {"dmd_hidden": table.stack("dmd_hidden", np.full((1, 11), 0.8))}
     power = relative_power(table, table.fields("camera_hidden_1", ["pump_hidden"], stacks))
     assert power.std() == pytest.approx(0.1, rel=0.15)
 
 
 def test_a_ghost_is_a_fainter_copy_beside(open_table: "OpenTable", still: dict[str, Any]):
     table = open_table({**still, **term("ghost", "1 %")})
-    stacks = {"dmd_hidden": table.stack("dmd_hidden", np.eye(10)[4:5])}
+    stacks = {"dmd_hidden": table.stack("dmd_hidden", np.eye(11)[4:5])}
     power = np.abs(table.fields("camera_hidden_1", ["pump_hidden"], stacks)[0]) ** 2
     beside = np.delete(power, 4) / power[4]
     assert sorted(beside)[-1] == pytest.approx(0.01, rel=0.05)
     assert sorted(beside)[-2] < 1e-4
+
+
+def test_atoms_carry_a_pilots_light_into_the_guard_and_no_further(
+    open_table: "OpenTable", spotless: dict[str, Any], quiet: dict[str, Any]
+):
+    crosstalk = {**spotless, **quiet, **term("neighbour_crosstalk", "10 %"), "simulation.imperfections": True}
+    table = open_table({**crosstalk, "light.absorb.depth_at_70c": 4})
+    table.bench.cell("cell").set_temperature(70)
+    table.bench.cell("cell").wait_for_temperature(70)
+    shown = np.zeros((2, 11))
+    shown[:, [7, 8]], shown[1, [9, 10]] = 0.1, 1  # the last data mode and the guard; then the pilots as well
+    fields = np.abs(table.fields("camera_hidden_1", ["pump_hidden"], {"dmd_hidden": table.stack("dmd_hidden", shown)}))
+    assert fields[1, 8] > 1.5 * fields[0, 8]
+    assert fields[1, 7] == pytest.approx(fields[0, 7], rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -310,12 +324,12 @@ def test_weights_are_off_by_their_share(deviation: dict[str, Any], open_table: "
 def test_wrong_way_pump_is_rejected_by_the_isolator(open_table: "OpenTable", still: dict[str, Any]):
     table = open_table({**still, **term("wrong_way_pump", "10 %"), "light.absorb.leak_rejection": "20 dB"})
     stacks = {
-        "dmd_hidden": table.stack("dmd_hidden", np.full((1, 10), 0.1)),
+        "dmd_hidden": table.stack("dmd_hidden", np.full((1, 11), 0.1)),
         "dmd_error": table.stack("dmd_error", np.zeros((1, 6))),
     }
     leaked = np.abs(table.fields("camera_error_1", ["pump_hidden", "probe"], stacks)) ** 2
     pump = np.abs(table.fields("camera_hidden_1", ["pump_hidden"], stacks)) ** 2
-    assert leaked / pump == pytest.approx(np.full((1, 10), 0.1 * 0.01), rel=0.05)
+    assert leaked / pump == pytest.approx(np.full((1, 11), 0.1 * 0.01), rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["pixel_gain", "photo_response"])

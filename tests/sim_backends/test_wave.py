@@ -37,7 +37,7 @@ def fields(table: "Table", seed: int) -> dict[str, NDArray[np.complex128]]:
     for panel, one in table.multipliers.items():
         table.write(panel, rng.normal(0, 0.25, one.shape))
     inputs = table.stack("dmd_input", rng.uniform(0, 1, (6, 38)))
-    hidden = {"dmd_hidden": table.stack("dmd_hidden", rng.normal(0, 0.25, (6, 18)).clip(-1, 1))}
+    hidden = {"dmd_hidden": table.stack("dmd_hidden", rng.normal(0, 0.25, (6, 19)).clip(-1, 1))}
     errors = {**hidden, "dmd_error": table.stack("dmd_error", rng.normal(0, 0.3, (6, 12)).clip(-1, 1))}
     read = {
         "camera_z1": table.fields("camera_z1", ["pump"], {"dmd_input": inputs}),
@@ -83,7 +83,7 @@ def test_readings_scatter_alike(open_table: "OpenTable"):
     variances = []
     for fidelity in ("matrix", "wave"):
         table = open_table({"simulation.fidelity": fidelity, "simulation.imperfections": False}, bench=BENCH)
-        shown = np.tile(np.random.default_rng(1).uniform(-1, 1, 18), (2000, 1))
+        shown = np.tile(np.random.default_rng(1).uniform(-1, 1, 19), (2000, 1))
         stack = {"dmd_hidden": table.stack("dmd_hidden", shown)}
         spread = []
         for _ in range(3):
@@ -98,8 +98,8 @@ def test_readings_scatter_alike(open_table: "OpenTable"):
 
 def test_a_camera_delivers_the_pixels_of_its_modes(open_table: "OpenTable"):
     table = open_table({"simulation.fidelity": "wave"}, bench=BENCH)
-    assert table.bench.camera("camera_z1").shape == (18, 15)
-    assert table.bench.camera("camera_hidden_1").shape == (18, 15)
+    assert table.bench.camera("camera_z1").shape == (19, 15)
+    assert table.bench.camera("camera_hidden_1").shape == (19, 15)
     assert table.bench.camera("camera_output").shape == (12, 15)
     assert table.bench.camera("camera_z1").top_count == 2**12 - 1
 
@@ -130,7 +130,6 @@ def test_a_wave_fidelity_training_learns():
             "learning_rate": 0.02,
         },
     )
-    cosines = []
     for truth_seed in (1, 2, 3):
         file = load_bench(BENCH, {"simulation.fidelity": "wave"})
         with Bench(file, True, seed=0, truth_seed=truth_seed) as bench:
@@ -138,8 +137,8 @@ def test_a_wave_fidelity_training_learns():
         losses = [record.values["loss"] for record in records if record.kind == "step"]
         assert np.mean(losses[-3:]) < 0.9 * losses[0]
         rows = [row for record in records if record.kind == "agreement" for row in record.values["layers"]]
-        cosines.append([np.mean([row["cosine"] for row in rows if row["layer"] == layer]) for layer in layers_of(rows)])
-    assert (np.mean(cosines, axis=0) > 0.9).all()
+        cosines = [np.mean([row["cosine"] for row in rows if row["layer"] == layer]) for layer in layers_of(rows)]
+        assert min(cosines) > 0.9, truth_seed
 
 
 def layers_of(rows: list[Any]) -> list[int]:
