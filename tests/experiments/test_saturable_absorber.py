@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from labctl.experiments.bench_cell import BenchRun
 from labctl.experiments.saturable_absorber.amplifier_bounds import Settings as BoundsSettings
 from labctl.experiments.saturable_absorber.amplifier_bounds import gain_bounds_db
-from labctl.experiments.saturable_absorber.bench_cell import BenchRun
 from labctl.experiments.saturable_absorber.convolutional import (
     ConvolutionalCell,
     train_convolutional,

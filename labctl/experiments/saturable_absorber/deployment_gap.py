@@ -7,17 +7,16 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from labctl.experiments.saturable_absorber.bench_cell import LAST_EPOCH, BenchRun, carry_out
+from labctl.experiments.bench_cell import LAST_EPOCH, BenchRun, carry_out
+from labctl.experiments.deployment import SMALL_GAP, cell_name, deployment_rows, scales_needed
 from labctl.experiments.table import Cell, Results, Table
-from labctl.report.comparison import Row, row_of, rows_figure
+from labctl.report.comparison import Row, rows_figure
 
 PARTS = {
     "ideal": "trained and tested in the model",
     "deployed": "the same weights on the bench",
     "in_situ": "trained in situ",
 }
-SMALL_GAP = 3.0
-"""Mean gap in points below which the comparison says little and is repeated with larger imperfections."""
 
 
 @dataclass(frozen=True)
@@ -88,48 +87,15 @@ def compare(comparison: Comparison, folder: Path) -> Mapping[str, Any]:
 
 
 def _cells(settings: Settings, seed: int, results: Results) -> Sequence[Cell]:
-    scales = [1.0]
-    if results and _gap(results, 1.0) < SMALL_GAP:
-        scales.append(settings.larger)
     return [
-        Cell(
-            f"imperfections{scale:g}_truth{truth}",
-            compare,
-            Comparison(settings, scale, truth, seed + truth),
-            settings.seconds,
-        )
-        for scale in scales
+        Cell(cell_name(scale, truth), compare, Comparison(settings, scale, truth, seed + truth), settings.seconds)
+        for scale in scales_needed(results, settings.larger)
         for truth in settings.truths
     ]
 
 
-def _of(results: Results, scale: float, part: str) -> list[float]:
-    return [float(result[part]) for name, result in results.items() if name.startswith(f"imperfections{scale:g}_")]
-
-
-def _mean(results: Results, scale: float, part: str) -> float:
-    values = _of(results, scale, part)
-    return sum(values) / len(values)
-
-
-def _gap(results: Results, scale: float) -> float:
-    """Return the mean loss by deployment in points."""
-    return _mean(results, scale, "ideal") - _mean(results, scale, "deployed")
-
-
 def _rows(settings: Settings, results: Results) -> list[Row]:
-    rows = []
-    for scale in (1.0, settings.larger):
-        if not _of(results, scale, "ideal"):
-            continue
-        at = f"imperfections x {scale:g}"
-        rows += [row_of(f"{at}: {text}", _of(results, scale, part)) for part, text in PARTS.items()]
-        gap = _gap(results, scale)
-        won = _mean(results, scale, "in_situ") - _mean(results, scale, "deployed")
-        rows.append(row_of(f"{at}: mean gap", [gap], unit="points"))
-        if gap > 0:
-            rows.append(row_of(f"{at}: closure by training in situ", [100 * won / gap], unit="% of the gap"))
-    return rows
+    return deployment_rows(results, [1.0, settings.larger], PARTS)
 
 
 def _figure(settings: Settings, results: Results, rows: Sequence[Row]) -> Figure:

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from labctl.experiments.saturable_absorber.bench_cell import LAST_EPOCH, BenchRun, bench_cell
+from labctl.experiments.bench_cell import LAST_EPOCH, BenchRun, bench_cell
 from labctl.experiments.saturable_absorber.model_cell import accuracies
 from labctl.experiments.table import Cell, Results, Table
 from labctl.report.comparison import Curve, Row, curves_figure, row_of

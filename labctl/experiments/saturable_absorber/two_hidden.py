@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from matplotlib.figure import Figure
 
-from labctl.experiments.saturable_absorber.bench_cell import BenchRun, bench_cell, last_agreements
+from labctl.experiments.bench_cell import BenchRun, bench_cell, last_agreements
 from labctl.experiments.saturable_absorber.model_cell import FAST, HALVES, Data, ModelTraining, accuracies, model_cell
 from labctl.experiments.table import Cell, Results, Table
 from labctl.report.comparison import Row, row_of, rows_figure

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labctl.bench import Bench, load_bench
+from labctl.calibrations import MEASURED, load_calibration
 from labctl.errors import RunAborted
 from labctl.experiments.table import Cell
+from labctl.ledger import write_entry
 from labctl.plan import load_plan, parse_settings
 from labctl.recorder import Recorder
 from labctl.runner import Runner
@@ -30,6 +33,7 @@ class BenchRun:
         seed: Draws weights, data order and measurement noise.
         truth_seed: Draws the twins' truth; the bench file's by default.
         seconds: Predicted time on one idle core.
+        ledger: Folder whose valid calibrations are believed; none by default.
     """
 
     plan: str
@@ -39,6 +43,7 @@ class BenchRun:
     seed: int = 0
     truth_seed: int | None = None
     seconds: float = 60.0
+    ledger: str | None = None
 
 
 def bench_cell(name: str, run: BenchRun) -> Cell:
@@ -68,7 +73,8 @@ def carry_out(run: BenchRun, folder: Path) -> tuple[Mapping[str, Any], Path]:
     """
     plan, file = load_plan(run.plan), load_bench(run.bench, run.overrides)
     settings = parse_settings(plan, run.settings)
-    with Bench(file, simulate=True, seed=run.seed, truth_seed=run.truth_seed) as bench:
+    ledger = Path(run.ledger) if run.ledger else None
+    with Bench(file, simulate=True, seed=run.seed, truth_seed=run.truth_seed, ledger=ledger) as bench:
         header = {
             "bench": file.name,
             "simulated": list(file.devices),
@@ -92,3 +98,23 @@ def last_agreements(result: Mapping[str, Any]) -> list[tuple[int, float]]:
     """Return layer and mean cosine of every layer in the last epoch of a run."""
     rows = result["agreement"]
     return [(row["layer"], row["cosine"]) for row in rows if row["epoch"] == rows[-1]["epoch"]]
+
+
+def calibrate(name: str, run: BenchRun, ledger: Path) -> None:
+    """Calibrate the bench of a run with a calibration's default settings, and enter the result into a ledger.
+
+    Args:
+        name: Name of the calibration.
+        run: Whose bench, overrides and seeds are meant.
+        ledger: Folder of the ledger.
+
+    Raises:
+        FitRejected: What was measured does not determine the parameters.
+    """
+    calibration, file = load_calibration(name), load_bench(run.bench, run.overrides)
+    settings = parse_settings(calibration.measure, {})
+    with Bench(file, simulate=True, seed=run.seed, truth_seed=run.truth_seed) as bench:
+        records = list(calibration.measure(bench, settings, np.random.default_rng(run.seed)))
+        data = next(record for record in records if record.kind == MEASURED)
+        fit = calibration.fit({**data.values, **data.arrays})
+        write_entry(ledger, calibration.entry(bench, settings, fit, datetime.now(UTC)))

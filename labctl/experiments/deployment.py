@@ -1,0 +1,55 @@
+"""How much of the loss between a model and the bench it is deployed on training in situ wins back: rows of a table."""
+
+from collections.abc import Mapping
+
+from labctl.experiments.table import Results
+from labctl.report.comparison import Row, row_of
+
+SMALL_GAP = 3.0
+"""Mean gap in points below which the comparison says little and is repeated with larger imperfections."""
+
+
+def cell_name(scale: float, truth: int) -> str:
+    """Return the name of the cell of one truth at one scale of imperfections."""
+    return f"imperfections{scale:g}_truth{truth}"
+
+
+def scales_needed(results: Results, larger: float) -> list[float]:
+    """Return the scales of imperfections to compare at: 1, and `larger` where the mean gap at 1 is small."""
+    return [1.0, larger] if results and mean_gap(results, 1.0) < SMALL_GAP else [1.0]
+
+
+def mean_gap(results: Results, scale: float) -> float:
+    """Return the mean loss by deployment in points, over all truths: `ideal` less `deployed`."""
+    return _mean(results, scale, "ideal") - _mean(results, scale, "deployed")
+
+
+def deployment_rows(results: Results, scales: list[float], parts: Mapping[str, str]) -> list[Row]:
+    """Return accuracies, mean gap and closure, (in situ - deployed) / (ideal - deployed) of the means.
+
+    Args:
+        results: Of cells named by `cell_name`, each with the accuracies in percent of all `parts`.
+        scales: Scales of imperfections; those without results are left out.
+        parts: What `ideal`, `deployed`, `in_situ` and others stand for, in the table's order.
+    """
+    rows = []
+    for scale in scales:
+        if not _of(results, scale, "ideal"):
+            continue
+        at = f"imperfections x {scale:g}"
+        rows += [row_of(f"{at}: {text}", _of(results, scale, part)) for part, text in parts.items()]
+        gap = mean_gap(results, scale)
+        won = _mean(results, scale, "in_situ") - _mean(results, scale, "deployed")
+        rows.append(row_of(f"{at}: mean gap", [gap], unit="points"))
+        if gap > 0:
+            rows.append(row_of(f"{at}: closure by training in situ", [100 * won / gap], unit="% of the gap"))
+    return rows
+
+
+def _of(results: Results, scale: float, part: str) -> list[float]:
+    return [float(result[part]) for name, result in results.items() if name.startswith(f"imperfections{scale:g}_")]
+
+
+def _mean(results: Results, scale: float, part: str) -> float:
+    values = _of(results, scale, part)
+    return sum(values) / len(values)
