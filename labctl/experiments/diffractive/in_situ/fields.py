@@ -43,6 +43,21 @@ class Forward:
     output: Tensor
 
 
+@dataclass(frozen=True)
+class FieldNoise:
+    """Noise of fields that are read, standard deviation of each quadrature of a sample.
+
+    Args:
+        forward: At the forward tap of every mask.
+        backward: At its backward tap, over the peak of what was sent.
+        output: At the output.
+    """
+
+    forward: Sequence[float]
+    backward: Sequence[float]
+    output: float
+
+
 class BenchFields:
     """Masks, objects and errors on the bench, and the calibrated model of it.
 
@@ -178,14 +193,16 @@ class BenchFields:
         return displaced(image, (-down, -right)) if down or right else image
 
     @property
-    def output_noise(self) -> float:
-        """Photon and read noise of a field read at the output, standard deviation of each quadrature.
+    def noise(self) -> FieldNoise:
+        """What photons and read-out leave on every field that is read, before errors are scaled back."""
+        ahead = [self._noise(mask.forward, self._source) for mask in self.path.masks if mask.forward]
+        behind = [self._noise(mask.backward, self._inject) for mask in self.path.masks if mask.backward]
+        return FieldNoise(ahead, behind, self._noise(self.path.detect.view, self._source))
 
-        Four steps against a reference of N_R electrons leave (N_R + read noise^2) / (8 N_R) electrons.
-        """
-        view = self.path.detect.view
+    def _noise(self, view: View, source: ObjectPlane | Inject) -> float:
+        """Four steps against a reference of N_R electrons leave (N_R + read noise^2) / (8 N_R) in each quadrature."""
         reference, read = self.bench.file.reference.electrons.value, self.bench.file.settings(view.camera).read_noise
-        return math.sqrt((reference + read**2) / (8 * reference * self._electrons(view, self._source)))
+        return math.sqrt((reference + read**2) / (8 * reference * self._electrons(view, source)))
 
     def _shift_of(self, name: str) -> tuple[float, float]:
         return self._values[f"{name}.shift_y"], self._values[f"{name}.shift_x"]

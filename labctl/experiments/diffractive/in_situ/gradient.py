@@ -28,7 +28,7 @@ RETAKES = 2
 """How often a batch that is out of balance is measured again."""
 
 NOISE_SIGMAS = 3.0
-"""Standard deviations of photon noise in the output field that a balance may lack beyond `LARGEST_IMBALANCE`."""
+"""Standard deviations of photon and read noise that a balance may lack beyond `LARGEST_IMBALANCE`."""
 
 Loss = Callable[[Tensor], Tensor]
 """Loss of a batch from its output intensities (n, rows, cols), differentiable."""
@@ -46,7 +46,7 @@ class MaskGradient:
         masks: dL/dphase of every mask, (rows, cols).
         intensity: At the output, (n, rows, cols).
         imbalance: Imaginary part of each mask's balance over the sum of |dL/dI| I.
-        allowed: Largest imbalance that is no sign of a fault.
+        allowed: Largest imbalance of each that is no sign of a fault.
         scale: What each mask's backward fields were multiplied by to balance; near 1 where all is as believed.
     """
 
@@ -54,15 +54,16 @@ class MaskGradient:
     masks: Sequence[Tensor]
     intensity: Tensor
     imbalance: Sequence[float]
-    allowed: float
+    allowed: Sequence[float]
     scale: Sequence[float]
 
     @property
     def fault(self) -> str | None:
         """Why forward and backward fields do not fit together, or None when they do."""
-        worst, farthest = max(self.imbalance), max(self.scale, key=lambda one: abs(math.log(one)))
-        if worst > self.allowed:
-            return f"the balance of forward and backward fields lacks {worst:.1%} (at most {self.allowed:.1%})"
+        for lacking, most in zip(self.imbalance, self.allowed, strict=True):
+            if lacking > most:
+                return f"the balance of forward and backward fields lacks {lacking:.1%} (at most {most:.1%})"
+        farthest = max(self.scale, key=lambda one: abs(math.log(one)))
         if not 1 / LARGEST_SCALE <= farthest <= LARGEST_SCALE:
             return f"backward fields are {1 / farthest:.2g} of what they should be (within {LARGEST_SCALE:g} times)"
         return None
@@ -109,9 +110,25 @@ def _measured(fields: BenchFields, method: MethodName, objects: Tensor, loss: Lo
     products = [(m * u).sum(dim=0) for m, u in zip(returned, forward.masks, strict=True)]
     pairs = zip(fields.model.panels, fields.phases, products, strict=True)
     gradients = [panel.gradient(phase, product) for panel, phase, product in pairs]
-    noise = fields.output_noise * (slope.square() * intensity).sum().sqrt() / (slope.abs() * intensity).sum()
-    allowed = LARGEST_IMBALANCE + NOISE_SIGMAS * noise.item()
+    noise = _balance_noise(fields, forward, returned, errors, slope)
+    allowed = [LARGEST_IMBALANCE + NOISE_SIGMAS * one for one in noise]
     return MaskGradient(value.item(), gradients, intensity.detach(), imbalance, allowed, scale)
+
+
+def _balance_noise(
+    fields: BenchFields, forward: Forward, returned: Sequence[Tensor], errors: Tensor, slope: Tensor
+) -> list[float]:
+    """Return what photon and read noise of all three fields make each mask's balance lack, standard deviation."""
+    intensity = _intensity(forward.output)
+    noise = fields.noise
+    output = noise.output**2 * (slope.square() * intensity).sum()
+    peaks = errors.abs().amax(dim=(1, 2)).square()
+    found = []
+    for m, u, ahead, behind in zip(returned, forward.masks, noise.forward, noise.backward, strict=True):
+        back = behind**2 * (peaks * _intensity(u).sum(dim=(1, 2))).sum()
+        variance = output + back + ahead**2 * _intensity(m).sum()
+        found.append((variance.sqrt() / (slope.abs() * intensity).sum()).item())
+    return found
 
 
 def _intensity(field: Tensor) -> Tensor:
@@ -132,7 +149,8 @@ def _balanced(
     returned, imbalance, scale = [], [], []
     for m, u in zip(backward(torch.cat([errors, pilot])), forward.masks, strict=True):
         found = (m * torch.cat([u, u[:1]])).sum(dim=(1, 2)) / size
-        factor = (due / size * found.conj()).sum() / found.abs().square().sum()
+        # found = due / (size factor): regressed this way, noise in what was found does not shrink the factor
+        factor = (due / size).square().sum() / (due / size * found).sum()
         returned.append(factor * m[:-1])
         scale.append(abs(factor.item()))
         imbalance.append(abs(float((factor * found * size)[:-1].sum().imag / size[:-1].sum())))
