@@ -7,6 +7,7 @@ large one would: padding costs memory and time when a transfer function is built
 The same transfer function carries light backwards: free space is reciprocal, and nothing is conjugated.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -161,18 +162,29 @@ def _field_error(grid: Grid, distance_m: float, wavelength_m: float, method: Met
 
 
 def _refusal(hop: Hop) -> str:
-    """Return why a hop is refused, and which paddings, methods and distances would do."""
-    planes = hop.grid, hop.distance_m, hop.medium_wavelength_m
-    cures = [f"method {method}" for method in METHODS if method != "fresnel" and _passes(*planes, method, hop.padding)]
+    """Return why a hop is refused, and which distances, paddings and methods would do."""
+    grid, distance_m, wavelength_m, padding = hop.grid, hop.distance_m, hop.medium_wavelength_m, hop.padding
     if hop.method == "rayleigh_sommerfeld":
-        finer = "the kernel's fringes are finer than the pitch; give a smaller pitch, a longer distance"
+        size_m = max(grid.size_m)
+        fringe_m = wavelength_m * math.hypot(size_m, distance_m) / size_m
+        why = f"the kernel's finest fringes, {fringe_m:.2g} m, take a pitch of at most {fringe_m / 2:.2g} m"
+        bound, step = "at least", 1.1
     else:
-        finer = "light leaves the padded window and comes back on its other side; give a shorter distance"
-        enough = [padding for padding in PADDINGS if _passes(*planes, hop.method, padding)]
-        cures = [f"a padding of at least {padding}" for padding in enough[:1]] + cures
+        leaves, cut = "light leaves the padded window and comes back in", "the padded window resolves too little of it"
+        why = cut if hop.method == "band_limited" else leaves
+        bound, step = "at most", 1 / 1.1
+    allowed_m = distance_m
+    while not _passes(grid, allowed_m, wavelength_m, hop.method, padding):
+        allowed_m *= step
+    cures = [f"a distance of {bound} about {allowed_m:.2g} m"]
+    if hop.method != "rayleigh_sommerfeld":
+        enough = [more for more in PADDINGS if _passes(grid, distance_m, wavelength_m, hop.method, more)]
+        cures += [f"a padding of at least {more}" for more in enough[:1]]
+    others = ("angular_spectrum", "band_limited", "rayleigh_sommerfeld")
+    cures += [f"method {other}" for other in others if _passes(grid, distance_m, wavelength_m, other, padding)]
     return (
-        f"hop: {hop.method} over {hop.distance_m:.3g} m, pitch {hop.grid.pitch_m:.3g} m, padding {hop.padding} would "
-        f"be {hop.field_error:.0%} wrong (at most {LARGEST_ERROR:.0%}): " + ", or ".join([finer, *cures])
+        f"hop: {hop.method} over {distance_m:.3g} m, pitch {grid.pitch_m:.3g} m, padding {padding} would be "
+        f"{min(hop.field_error, 1):.0%} wrong (at most {LARGEST_ERROR:.0%}): {why}; use {', or '.join(cures)}"
     )
 
 

@@ -30,7 +30,13 @@ def share_out(work: Callable[[Sequence[Piece]], Result], pieces: Sequence[Piece]
         return [work(pieces)]
     bounds = [len(pieces) * number // threads for number in range(threads + 1)]
     shares = [pieces[first:last] for first, last in pairwise(bounds)]
-    return list(_pool(threads).map(work, shares))
+    differentiable = torch.is_grad_enabled()  # every thread has a switch of its own
+
+    def alike(share: Sequence[Piece]) -> Result:
+        with torch.set_grad_enabled(differentiable):
+            return work(share)
+
+    return list(_pool(threads).map(alike, shares))
 
 
 @cache

@@ -94,6 +94,28 @@ def test_the_phase_gradient_is_the_product_of_the_fields_that_meet_at_the_plate(
     assert relative(phases.grad, -2 * (sent_back * behind).imag[None]) < 1e-12
 
 
+def test_field_and_gradient_are_those_of_torchoptics_at_its_default_padding():
+    """At N = 200 `benchmarks/diffraction.py accuracy` prints the same comparison."""
+    torchoptics = pytest.importorskip("torchoptics")
+    size, pitch, wavelength, distance = 32, 0.4e-3, 0.75e-3, 5e-3
+    transfers = [transfer_function(Hop(Grid((size, size), pitch), distance, wavelength))] * 4
+    start = torch.rand(3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) * 2 * math.pi
+    amplitudes = torch.rand(2, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    phases = start.float().requires_grad_()
+    output = diffract_phase(amplitudes, phases, transfers)
+    loss(output).backward()
+
+    plates = [
+        torchoptics.elements.PhaseModulator(torch.nn.Parameter(phase), z=distance * (number + 1), spacing=pitch)
+        for number, phase in enumerate(start)
+    ]
+    field = torchoptics.Field(amplitudes.to(torch.complex128), wavelength, z=0, spacing=pitch)
+    expected = torchoptics.System(*plates).measure_at_z(field, 4 * distance, propagation_method="ASM").data
+    loss(expected).backward()
+    assert relative(output.to(torch.complex128), expected) < 2e-6
+    assert relative(phases.grad, torch.stack([plate.phase.grad for plate in plates]).float()) < 2e-6
+
+
 def test_what_enters_leaves_no_trace_on_the_inputs():
     transfers, field, masks = hops((16, 16)), speckle(3, 16, 16), speckle(3, 16, 16, seed=1)
     kept = field.clone(), masks.clone(), [transfer.clone() for transfer in transfers]
@@ -113,18 +135,18 @@ def test_real_masks_have_real_gradients_and_are_what_complex_ones_say():
 
 
 def test_threads_share_the_samples_and_change_nothing():
-    transfers, field, phases = hops((64, 64)), speckle(37, 64, 64), torch.rand(3, 64, 64, dtype=torch.float64)
-    found = []
+    transfers, found = hops((64, 64)), []
     for threads in (1, 3):
         torch.set_num_threads(threads)
-        mine = phases.clone().requires_grad_()
-        output = diffract_phase(field, mine, transfers)
+        field, phases = speckle(37, 64, 64).requires_grad_(), speckle(3, 64, 64, seed=1).real.clone().requires_grad_()
+        output = diffract_phase(field, phases, transfers)
         loss(output).backward()
-        found.append((output, mine.grad))
+        found.append((output, field.grad, phases.grad))
         assert torch.get_num_threads() == threads
     torch.set_num_threads(1)
     assert torch.equal(found[0][0], found[1][0])
-    assert relative(found[1][1], found[0][1]) < 1e-12
+    assert torch.equal(found[0][1], found[1][1])
+    assert relative(found[1][2], found[0][2]) < 1e-12
 
 
 def test_no_plates_are_one_hop():

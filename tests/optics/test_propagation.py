@@ -158,7 +158,9 @@ REFUSED = {
     "padding": ({"padding": 1}, "integer of at least 2"),
     "too far for the window": ({"distance_m": 0.3}, "padding of at least 32"),
     "too far, other method": ({"distance_m": 0.3}, "method rayleigh_sommerfeld"),
-    "too near for the kernel": ({"method": "rayleigh_sommerfeld"}, "smaller pitch"),
+    "too far, allowed": ({"distance_m": 0.3}, "a distance of at most about 0.049 m"),
+    "too near for the kernel": ({"method": "rayleigh_sommerfeld"}, "take a pitch of at most 1.6e-06 m"),
+    "too near, allowed": ({"method": "rayleigh_sommerfeld"}, "a distance of at least about 0.013 m"),
     "too near, other method": ({"method": "rayleigh_sommerfeld"}, "method angular_spectrum"),
     "too fine for Fresnel": ({"method": "fresnel", "grid": Grid((64, 48), 0.2e-6)}, "half the wavelength"),
 }
