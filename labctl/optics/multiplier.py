@@ -98,18 +98,20 @@ class SlitMultiplier:
 
     def modulation(self, indices: NDArray[np.uint16]) -> Tensor:
         """Return the complex modulation of every weight, (rows, columns): crosstalk, slit and distortion in it."""
-        beyond = len(self._left) - 1
-        index = np.pad(indices.astype(np.intp), ((0, 0), (1, 1)), constant_values=beyond)
-        row = index[:, 1:-1] * len(self._left)
-        field = self._left.ravel()[row + index[:, :-2]]
-        field += self._right.ravel()[row + index[:, 2:]]
+        beyond, (rows, columns) = len(self._left) - 1, indices.shape
+        index = np.full((rows + 2 * ROW_REACH, columns + 2), beyond, np.intp)
+        index[ROW_REACH:-ROW_REACH, 1:-1] = indices
+        here = index[ROW_REACH:-ROW_REACH]
+        pair = here[:, 1:-1] * len(self._left)
+        field = self._left.take(pair + here[:, :-2])
+        field += self._right.take(pair + here[:, 2:])
         distortion = None if self.distortion is None else self.distortion.numpy()
         if self._rows:
-            field += self._rows.borders(indices, beyond)
+            field += self._rows.borders(pair, index[:, 1:-1])
         if distortion is not None:
             field *= distortion
         if self._rows:
-            field += self._shifted(self._rows.others(indices, beyond, distortion))
+            field += self._shifted(self._rows.others(index[:, 1:-1], distortion))
         field *= self.slit
         return torch.from_numpy(field)
 
@@ -157,26 +159,34 @@ class _RowTables:
         self._above = np.ascontiguousarray(response.above, np.complex64)
         self._below = np.ascontiguousarray(response.below, np.complex64)
 
-    def borders(self, indices: NDArray[np.uint16], beyond: int) -> NDArray[np.complex64]:
-        """Return what the blurred borders to the blocks above and below add to every block's reading."""
-        index = np.pad(indices.astype(np.intp), ((1, 1), (0, 0)), constant_values=beyond)
-        own = index[1:-1] * len(self._above)
-        field = self._above.ravel()[own + index[:-2]]
-        field += self._below.ravel()[own + index[2:]]
+    def borders(self, pair: NDArray[np.intp], index: NDArray[np.intp]) -> NDArray[np.complex64]:
+        """Return what the blurred borders to the blocks above and below add to every block's reading.
+
+        Args:
+            pair: Where each block's own index begins in a table of pairs, shape (rows, columns).
+            index: Index of every block, and of those within the reach above and below.
+        """
+        field = self._above.take(pair + index[ROW_REACH - 1 : -ROW_REACH - 1])
+        field += self._below.take(pair + index[ROW_REACH + 1 : len(index) - ROW_REACH + 1])
         return field
 
-    def others(
-        self, indices: NDArray[np.uint16], beyond: int, distortion: NDArray[np.complex64] | None
-    ) -> NDArray[np.complex64]:
-        """Return what every block's reading receives of the other blocks of its column, each distorted as it is."""
-        rows, around = len(indices), ((ROW_REACH, ROW_REACH), (0, 0))
-        index = np.pad(indices, around, constant_values=beyond)
+    def others(self, index: NDArray[np.intp], distortion: NDArray[np.complex64] | None) -> NDArray[np.complex64]:
+        """Return what every block's reading receives of the other blocks of its column, each distorted as it is.
+
+        Args:
+            index: As for `borders`.
+            distortion: Of every block, shape (rows, columns); beyond them it is that of the outermost.
+        """
+        rows, columns = len(index) - 2 * ROW_REACH, index.shape[1]
+        around = ((ROW_REACH, ROW_REACH), (0, 0))
         factor = None if distortion is None else np.pad(distortion, around, mode="edge")
-        field = np.full(indices.shape, self._further, np.complex64)
+        field = np.full((rows, columns), self._further, np.complex64)
+        light = np.empty_like(field)
         for k in range(2 * ROW_REACH + 1):
             if k != ROW_REACH:
-                light = self._far[k][index[k : k + rows]]
-                field += light if factor is None else light * factor[k : k + rows]
+                # indices are within the table: `clip` spares a checked copy
+                self._far[k].take(index[k : k + rows], out=light, mode="clip")
+                field += light if factor is None else np.multiply(light, factor[k : k + rows], out=light)
         return field
 
     def from_silent_rows(self, zero_index: int) -> complex:

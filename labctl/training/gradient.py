@@ -11,9 +11,20 @@ import torch
 from numpy.typing import NDArray
 
 from labctl.training.measure import BenchNetwork
-from labctl.training.network import Rule, backpropagate, forward, gradient_at, half_square_loss, model_gradient
+from labctl.training.network import (
+    Absorption,
+    Rule,
+    backpropagate,
+    forward,
+    gradient_at,
+    half_square_loss,
+    model_gradient,
+)
 
 Floats = NDArray[np.float32]
+
+DROWNED = 0.5
+"""Noise floor below which a layer learns mostly noise: less than half of its gradient is signal."""
 BenchMethodName = Literal["optical", "optical_corrected", "physics_aware", "finite_difference"]
 MethodName = BenchMethodName | Literal["in_silico"]
 
@@ -301,6 +312,27 @@ def noise_floor(gradients: Sequence[Floats], models: Sequence[Floats]) -> float:
     """
     measured, modelled = max(_mean_cosine(gradients), 0.0), max(_mean_cosine(models), 1e-6)
     return math.sqrt(measured / (1 + (1 / modelled - 1) / len(models)))
+
+
+def noise_warning(rows: Sequence[Agreement], sums: Floats, absorption: Absorption) -> str | None:
+    """Return what to tell of layers whose gradient is mostly noise, and what the first cell passes; None without any.
+
+    Args:
+        rows: Agreement of every layer.
+        sums: Sums before the first cell, in saturation fields, shape (n, hidden).
+        absorption: Calibrated cells.
+    """
+    drowned = [row for row in rows if row.noise_floor < DROWNED]
+    if not drowned:
+        return None
+    layers = " and ".join(str(row.layer) for row in drowned)
+    passed = absorption.activate(torch.from_numpy(sums)).numpy()
+    share = float(np.linalg.norm(passed)) / max(float(np.linalg.norm(sums)), 1e-30)
+    return (
+        f"the gradient of layer {layers} drowns in noise (noise floor {min(row.noise_floor for row in drowned):.2f}): "
+        f"a cell {absorption.depth:.3g} deep passes {share:.1%} of sums of {np.sqrt(np.mean(sums**2)):.2g} saturation "
+        f"fields rms; raise initial_sd or lower optical_depth"
+    )
 
 
 def _mean_cosine(gradients: Sequence[Floats]) -> float:

@@ -15,7 +15,15 @@ from labctl.bench import Bench
 from labctl.errors import RunAborted, RunStopped
 from labctl.plan import Steps, apply_changes
 from labctl.records import Changes, Record, Summary, join_tree, split_tree
-from labctl.training.gradient import Floats, MethodName, StepGradient, agreement, cost_of, gradient_method
+from labctl.training.gradient import (
+    Floats,
+    MethodName,
+    StepGradient,
+    agreement,
+    cost_of,
+    gradient_method,
+    noise_warning,
+)
 from labctl.training.measure import BenchNetwork
 from labctl.training.network import NetworkShape
 from labctl.training.progress import Progress, optimiser_state, restore_optimiser
@@ -185,9 +193,12 @@ class Training:
     def _agreement(self, epoch: int, inputs: Floats, targets: Floats, first: StepGradient) -> Record:
         """Measure the same batch again, a few times, and compare with the calibrated model."""
         network = self.network
-        network.tally.heading = "agreement"
-        repeats = [self._gradient(network, self.weights, inputs, targets) for _ in range(AGREEMENT_REPEATS)]
+        repeats = [self._repeat(inputs, targets) for _ in range(AGREEMENT_REPEATS)]
         rows = agreement(network, self.method, self.weights, inputs, targets, first, repeats)
+        # slopes along random directions scatter whatever the light
+        noisy = None if self.method == "finite_difference" else noise_warning(rows, first.sums[0], network.absorption)
+        if noisy and "agreement" not in self._counts:
+            network.warn(noisy)
         leaks = [network.wrong_way_pump(layer, sums) for layer, sums in enumerate(first.sums, 1) if self._cost.backward]
         leak = max(leaks, default=0.0)
         if leak > PAST_LEAK and self.settings.error_exposures == 2:
@@ -202,6 +213,12 @@ class Training:
         arrays |= {f"errors_{k + 1}": one[:SHOWN_SAMPLES] for k, one in enumerate(first.errors)}
         arrays |= {f"gradient_{k + 1}": layer for k, layer in enumerate(first.layers)}
         return self._record("agreement", {"epoch": epoch, "layers": layers, "wrong_way_pump": leak}, arrays)
+
+    def _repeat(self, inputs: Floats, targets: Floats) -> StepGradient:
+        """Return the gradient of a batch once more; a background of its own, whose noise the scatter is to show too."""
+        self.network.measure_background()
+        self.network.tally.heading = "agreement"
+        return self._gradient(self.network, self.weights, inputs, targets)
 
     def _step_record(self, epoch: int, gradient: StepGradient, targets: Floats) -> Record:
         tally = self.network.tally

@@ -160,7 +160,7 @@ def method_budget(bench: Bench, settings: TrainSettings, method: MethodName) -> 
     exposures = {
         "setup": setup_exposures(layers, first, settings.error_exposures),
         "transfer": 2 * settings.quadratures * sum(columns for _, columns in shape.layers),
-        "background": (checks + epochs + 1) * forward * BACKGROUND_SHOTS,
+        "background": (checks * (1 + AGREEMENT_REPEATS) + epochs + 1) * forward * BACKGROUND_SHOTS,
         "sentinel": sentinels * sentinel_exposures(looked, forward + backward),
         "training": _trained_samples(samples, settings) * cost.exposures,
         "agreement": checks * whole * (AGREEMENT_REPEATS * cost.exposures + leak),

@@ -154,6 +154,18 @@ def test_without_leak_rejection_agreement_falls_and_the_run_says_why():
     assert means(stepped, "cosine")[0] > means(bad, "cosine")[0] + 0.05
 
 
+def test_cells_that_pass_no_light_are_named_with_the_cure(small_bench_file: Path):
+    def warnings_at(initial_sd: float) -> list[str]:
+        settings = {"initial_sd": initial_sd, "optical_depth": 10, "train_samples": 64, "agreement_every": 1}
+        records, _ = run(small_bench_file, {}, settings)
+        return [record.values["message"] for record in records if record.kind == "warning"]
+
+    (message,) = warnings_at(0.05)
+    assert "layer 2 drowns in noise" in message or "layer 1 and 2 drowns in noise" in message
+    assert "raise initial_sd or lower optical_depth" in message
+    assert not warnings_at(0.5)
+
+
 def test_a_reference_that_drifts_is_followed_through_more_than_a_turn(small_bench_file: Path):
     drift = {"simulation.terms": {"reference_phase_drift": {"value": "40 rad"}}}  # per minute
     records, summary = run(small_bench_file, drift, {"train_samples": 1000})
