@@ -32,9 +32,9 @@ from labctl.optics.shift import displaced
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
 
-BLOCKS_PX = (2, 4)
-"""Smallest and largest blocks of the random masks: fine enough to show parts of a sample, coarse enough to keep the
-light on the planes, and for what neighbouring pixels do to each other not to matter."""
+BLOCK_PX = 2
+"""Side of the blocks of the random masks: fine, to show parts of a sample, but not so that the light misses the next
+plane, or that what neighbouring pixels do to each other matters."""
 
 SCAN = 3
 """Whole samples to either side that errors are first sent from: 4 sd of a camera and a DMD placed to 0.5 each."""
@@ -47,14 +47,14 @@ PLACES = ((ASIDE, 0.0), (-ASIDE, 0.0), (0.0, ASIDE), (0.0, -ASIDE))
 MOVES = ((1, 0), (0, 1))
 """Samples (down, right) by which the pattern of each mask is moved in turn."""
 
-FILL = 0.6
+FILL = 0.5
 """Share of the cameras' full wells that the brightest pixel may take, reference included."""
 
 
 class TapRegistrationSettings(Settings):
     """Settings of `measure_tap_registration`."""
 
-    repeats: int = Field(default=6, ge=4, le=100, description="sets of random masks taken")
+    repeats: int = Field(default=8, ge=4, le=100, description="sets of random masks taken")
     keep: Literal["summary", "sampled", "all"] = Field(default="summary", description="arrays that are stored")
 
 
@@ -157,14 +157,14 @@ class _Table:
         """Return the fields of one set of masks: forward, back from `places`, and forward with each mask moved."""
         phases = [self._random_phase() for _ in self.fields.phases]
         self.fields.write_masks(phases)
-        whole, still = self._object(), self.fields.transmissions()
-        ahead = self.fields.forward(whole)
+        still = self.fields.transmissions()
+        ahead = self.fields.forward(self._object())
         returned = self.fields.backward(_sent_back(ahead.output[0], places))
         moved, ratios, outputs = [], [], []
         for k, phase in enumerate(phases):
             for move in MOVES:
                 self.fields.write_masks([*phases[:k], torch.roll(phase, move, (0, 1)), *phases[k + 1 :]])
-                one = self.fields.forward(whole)
+                one = self.fields.forward(self._object())
                 moved.append(one.masks[k][0])
                 ratios.append(self.fields.transmissions()[k] / still[k])
                 outputs.append(one.output[0])
@@ -182,9 +182,8 @@ class _Table:
     def _random_phase(self) -> Tensor:
         """Return blocks of a quarter turn to either side: amplitudes are then equal, whatever is left unmodulated."""
         rows, columns = self.fields.grid.shape
-        block = int(self.rng.integers(*BLOCKS_PX, endpoint=True))
-        signs = self.rng.integers(0, 2, (-(-rows // block), -(-columns // block))) * 2 - 1
-        blocks = np.kron(signs, np.ones((block, block)))[:rows, :columns]
+        signs = self.rng.integers(0, 2, (-(-rows // BLOCK_PX), -(-columns // BLOCK_PX))) * 2 - 1
+        blocks = np.kron(signs, np.ones((BLOCK_PX, BLOCK_PX)))[:rows, :columns]
         return torch.from_numpy((blocks * (math.pi / 2)).astype(np.float32))
 
     def _object(self) -> Tensor:
