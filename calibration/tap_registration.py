@@ -54,7 +54,7 @@ FILL = 0.5
 class TapRegistrationSettings(Settings):
     """Settings of `measure_tap_registration`."""
 
-    repeats: int = Field(default=8, ge=4, le=100, description="sets of random masks taken")
+    repeats: int = Field(default=10, ge=4, le=100, description="sets of random masks taken")
     keep: Literal["summary", "sampled", "all"] = Field(default="summary", description="arrays that are stored")
 
 
