@@ -79,6 +79,12 @@ class Planes:
             fields.append(field)
         return fields
 
+    def to_output(self, field: Tensor) -> Tensor:
+        """Return at the output what is `field` just after the last mask, both (n, rows, cols)."""
+        for there, _ in self._ways[-1]:
+            field = propagate(field, there)
+        return field
+
     def backward(self, field: Tensor, transmissions: Sequence[Tensor]) -> list[Tensor]:
         """Return the field that comes back just behind every mask, in the forward light's order.
 

@@ -6,7 +6,8 @@ believed of the bench is the truth; the rest is found by the balance of forward 
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from labctl.devices import Codebook, Pattern, PatternStack, identity_codebook
 from labctl.errors import ConfigError
 from labctl.optics.elements import centred_origin
 from labctl.optics.free_space import Inject, ObjectPlane, View
-from labctl.optics.parameters import believed
+from labctl.optics.parameters import Values, believed
 from labctl.optics.planes import Planes, levels_of, phase_of, plane_grid
 from labctl.optics.sensor import electrons_per_unit
 from labctl.optics.shift import displaced
@@ -63,12 +64,13 @@ class BenchFields:
 
     Args:
         bench: Open bench in free space, with a DMD at the input, taps at every mask and a DMD at the output.
+        instead: Parameter values to believe in place of the bench's, by name.
 
     Raises:
         ConfigError: The bench has no such light path.
     """
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, instead: Values | None = None) -> None:
         path = bench.file.path
         source, inject = path.source, path.detect.inject
         if not isinstance(source, ObjectPlane) or inject is None or not all(mask.forward for mask in path.masks):
@@ -78,13 +80,19 @@ class BenchFields:
             )
         self.bench, self.path = bench, path
         self.tally = Tally()
+        self.saturated: Counter[str] = Counter()
         self.grid = plane_grid(path, bench.file.all_settings)
-        self._values = believed(bench.file.parameters())
+        self._values = {**believed(bench.file.parameters()), **(instead or {})}
         self.model = Planes(path, self.grid, bench.file.laser.wavelength_m, self._values)
         self._source, self._inject = source, inject
         self._code = Codebook("superpixels", superpixel_tiles(), (SIDE, SIDE))
         self._bits = {mask.device: bench.file.settings(mask.device).bit_depth for mask in path.masks}
         self.phases = [torch.zeros(self.grid.shape) for _ in path.masks]
+
+    @property
+    def _views_ahead(self) -> list[View]:
+        """How the light on its way out is seen, mask by mask and at the output."""
+        return [mask.forward for mask in self.path.masks if mask.forward] + [self.path.detect.view]
 
     # ---- masks
 
@@ -111,8 +119,7 @@ class BenchFields:
 
     def forward(self, objects: Tensor) -> Forward:
         """Send objects, complex fields (n, rows, cols) of amplitude 0..1, and read what they become at every tap."""
-        views = [mask.forward for mask in self.path.masks if mask.forward] + [self.path.detect.view]
-        *masks, output = self._read(self._source, objects, views)
+        *masks, output = self._read(self._source, objects, self._views_ahead)
         return Forward(masks, output)
 
     def backward(self, errors: Tensor) -> list[Tensor]:
@@ -130,6 +137,14 @@ class BenchFields:
         """Return what the calibrated model says objects become."""
         *masks, output = self.model.forward(self.as_sent(objects), self.transmissions())
         return Forward(masks, output)
+
+    def brightest(self, objects: Tensor) -> Mapping[str, float]:
+        """Return the most electrons that a pixel of each camera on the way out is believed to take of objects."""
+        fields, views = self.modelled_forward(objects), self._views_ahead
+        return {
+            view.camera: self._electrons(view, self._source) * float(field.abs().square().amax())
+            for view, field in zip(views, [*fields.masks, fields.output], strict=True)
+        }
 
     def modelled_backward(self, errors: Tensor) -> list[Tensor]:
         """Return what the calibrated model says fields sent back from the output become behind every mask."""
@@ -184,7 +199,9 @@ class BenchFields:
         return electrons
 
     def _note_saturated(self, camera: str, counts: NDArray[np.unsignedinteger]) -> None:
-        self.tally.clipped_modes += int((counts >= self.bench.camera(camera).top_count).sum())
+        lost = int((counts >= self.bench.camera(camera).top_count).sum())
+        self.saturated[camera] += lost
+        self.tally.clipped_modes += lost
 
     def _registered(self, field: Tensor, view: View) -> Tensor:
         """Return a view's image on the samples of its plane, by where the image is believed to lie."""
