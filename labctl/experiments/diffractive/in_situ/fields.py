@@ -160,7 +160,7 @@ class BenchFields:
         shots = [Shot((view.camera,), frozenset({self._source.beam}), {self._source.device: k})
                  for k in range(len(objects))]  # fmt: skip
         counts = self._take(self._source, objects, shots, [view])[view.camera]
-        return self._registered(counts, view).real.clamp_min(0) / self._electrons(view, self._source)
+        return self._registered(counts, view).real / self._electrons(view, self._source)
 
     def _read(self, source: ObjectPlane | Inject, fields: Tensor, views: Sequence[View]) -> list[Tensor]:
         """Return the fields at each view, shape (n, rows, cols), for each of `fields` that is sent."""
