@@ -96,7 +96,7 @@ class Injector:
         self, faults: Sequence[Fault], clock: Clock, seed: int, events: Mapping[str, Callable[[str], None]]
     ) -> None:
         self.log: list[Injected] = []
-        self._came: set[Fault] = set()
+        self._came: list[Fault] = []
         self._faults, self._clock, self._events = faults, clock, events
         self._rng = stream(seed, "faults")
 
@@ -135,7 +135,8 @@ class Injector:
     def due(self, fault: Fault, number: int) -> bool:
         """Return whether a fault hits call `number`."""
         hit = bool(fault.hits(number, 1, self._rng)[0])
-        self._came |= {fault} if hit else set()
+        if hit:
+            self._came.append(fault)
         return hit
 
     def _tell_missing(self, faults: Sequence[Fault]) -> None:
@@ -184,7 +185,7 @@ class _Tampered:
         faults: Sequence[Fault],
         rng: np.random.Generator,
         log: list[Injected],
-        came: set[Fault],
+        came: list[Fault],
     ) -> None:
         self._camera, self._faults, self._rng, self._log, self._came = camera, faults, rng, log, came
         self._delivered = 0
@@ -201,7 +202,8 @@ class _Tampered:
         for fault in self._faults:
             hit = fault.hits(self._delivered + 1, n, self._rng) & free
             free &= ~hit
-            self._came |= {fault} if hit.any() else set()
+            if hit.any():
+                self._came.append(fault)
             self._log.extend(Injected(self._camera.name, fault.fault, int(k)) for k in taken.ids[hit])
             times[hit] = {"dropped": 0, "repeated": 2}.get(fault.fault, 1)
             if fault.fault == "saturated":
