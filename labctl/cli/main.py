@@ -267,7 +267,7 @@ def resume(
 @app.command(cls=LabCommand)
 def calibrate(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME|all", help="Name of a calibration, or all.")],
+    name: Annotated[str, typer.Argument(metavar="NAME|all", help="Name of a calibration, or all that the bench has use for.")],
     bench: Annotated[str, typer.Option(metavar="BENCH", help="Shipped name or path of a bench file.")],
     simulate: Simulate = None,
     seed: Annotated[int, typer.Option(min=0, help="Drives measurement noise.")] = 0,
@@ -283,14 +283,14 @@ def calibrate(
 ) -> None:
     """Measure parameters of a bench, fit them, and enter them into its ledger."""
     from labctl.bench import Bench, parse_bench, require_able
-    from labctl.calibrations import MEASURED, find_calibrations, load_calibration
+    from labctl.calibrations import MEASURED, calibrations_of, load_calibration
     from labctl.ledger import write_entry
 
     given, overrides = parse_assignments(assignments or ())
     document = read_bench_document(bench, overrides)
     names, file, root = simulated_names(simulate), parse_bench(document), folder_to_write(ledger)
     require_able(file)
-    chosen = [load_calibration(one) for one in (find_calibrations() if name == "all" else [name])]
+    chosen = calibrations_of(file) if name == "all" else [load_calibration(name)]
     ctx.obj.values["calibrations"] = found = []
     for calibration in chosen:
         plan, measured = calibration.measure, []
