@@ -344,4 +344,5 @@ absorber = Calibration(
     fit_absorber,
     valid_for_s=30 * 24 * 3600.0,
     valid_because="a sealed cell keeps its density; beam waists and windows change in weeks [K]",
+    applies_to=lambda file: not file.in_free_space and bool(_cells(file)),
 )

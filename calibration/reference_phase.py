@@ -244,4 +244,5 @@ reference_phase = Calibration(
     fit_reference_phase,
     valid_for_s=8 * 3600.0,
     valid_because="a slit that drifts by 0.3 um/h turns the ends of a row by 0.07 rad/h [reference-benches 1, 6]",
+    applies_to=lambda file: not file.in_free_space,
 )

@@ -211,4 +211,5 @@ tap_registration = Calibration(
     fit_tap_registration,
     valid_for_s=8 * 3600.0,
     valid_because="mounts turn by 1-5 urad/K: 0.05 samples of 8 um over 80 mm and a kelvin [reference-benches 6]",
+    applies_to=can_be_registered,
 )

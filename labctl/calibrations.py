@@ -6,7 +6,7 @@ from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from labctl.bench import Bench
+from labctl.bench import Bench, BenchFile
 from labctl.documents import nearest
 from labctl.errors import ConfigError
 from labctl.ledger import Entry, Fit, new_id
@@ -30,6 +30,7 @@ class Calibration:
             parameters.
         valid_for_s: Age in seconds at which the result expires.
         valid_because: Where that age is from.
+        applies_to: Whether a bench has what it finds.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Calibration:
     fit: Callable[[Mapping[str, Any]], Fit]
     valid_for_s: float
     valid_because: str
+    applies_to: Callable[[BenchFile], bool]
 
     def entry(self, bench: Bench, settings: Settings, fit: Fit, made_at: datetime) -> Entry:
         """Return the ledger entry of `fit`, made on `bench` with `settings`."""
@@ -56,6 +58,18 @@ class Calibration:
 def find_calibrations() -> dict[str, EntryPoint]:
     """Return every announced calibration by name, none of them imported yet."""
     return {entry.name: entry for entry in sorted(entry_points(group=CALIBRATION_GROUP), key=lambda one: one.name)}
+
+
+def calibrations_of(file: BenchFile) -> list[Calibration]:
+    """Return every announced calibration that finds something on a bench, by name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    found = [one for one in map(load_calibration, find_calibrations()) if one.applies_to(file)]
+    if not found:
+        raise ConfigError(f"bench {file.name} has nothing that a calibration finds; labctl list calibrations shows all")
+    return found
 
 
 def load_calibration(name: str) -> Calibration:

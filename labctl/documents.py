@@ -1,6 +1,7 @@
 """Strict YAML documents: safe loading with line numbers, overrides by path, and errors that name line and cure."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -134,6 +135,9 @@ class Document:
             return f"{place}: unknown key '{name}'{nearest(str(path[-1]), _keys_at(model, failure['loc'][:-1]))}"
         if failure["type"] == "missing":
             return f"{place}: key '{name}' is missing"
+        if failure["type"] == "literal_error":
+            allowed = re.findall(r"'([^']*)'", failure["ctx"]["expected"])
+            return f"{place}: {name}: no '{failure['input']}' here{nearest(str(failure['input']), allowed)}"
         what = f"{name}: " if name else ""
         return f"{place}: {what}{failure['msg'].removeprefix('Value error, ')}"
 

@@ -5,7 +5,6 @@ where a parameter is an array. Trainers believe the latest valid entry of every 
 value; an expired one is reported and not believed; one made on other devices, or on another truth, is refused.
 """
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 
 from labctl.documents import Document, StrictModel
 from labctl.errors import ConfigError, StaleCalibration
+from labctl.files import replace_file
 from labctl.units import Seconds
 
 NORMAL_95 = 1.959964
@@ -223,17 +223,11 @@ def write_entry(root: Path, entry: Entry) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if tensors:
-            _replace(path.with_suffix(".safetensors"), safetensors.numpy.save(tensors))
-        _replace(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+            replace_file(path.with_suffix(".safetensors"), safetensors.numpy.save(tensors))
+        replace_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
     except OSError as error:
         raise ConfigError(f"ledger {root}: cannot be written ({error}); name another with --ledger DIR") from error
     return path
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
 
 
 def read_entries(root: Path, bench: str, simulated: bool) -> list[Entry]:

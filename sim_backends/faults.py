@@ -3,6 +3,7 @@
 A fault comes `at` one call or frame of its device, counted from 1, or at a `rate`, drawn from the measurement seed.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -17,6 +18,8 @@ from labctl.devices import Camera, Device, Frames
 from labctl.documents import Document, StrictModel, nearest
 from labctl.errors import ConfigError
 from sim_backends.truth import stream
+
+logger = logging.getLogger(__name__)
 
 FrameFault = Literal["stale", "dropped", "repeated", "torn", "saturated"]
 CallFault = Literal["hang", "exception", "disconnect", "phase_jump", "slit_jump"]
@@ -93,6 +96,7 @@ class Injector:
         self, faults: Sequence[Fault], clock: Clock, seed: int, events: Mapping[str, Callable[[str], None]]
     ) -> None:
         self.log: list[Injected] = []
+        self._came: list[Fault] = []
         self._faults, self._clock, self._events = faults, clock, events
         self._rng = stream(seed, "faults")
 
@@ -106,7 +110,7 @@ class Injector:
         of_frames = [fault for fault in mine if fault.fault in get_args(FrameFault)]
         of_calls = [fault for fault in mine if fault.fault in get_args(CallFault)]
         if of_frames and isinstance(device, Camera):
-            tampered = _Tampered(device, of_frames, self._rng, self.log)
+            tampered = _Tampered(device, of_frames, self._rng, self.log, self._came)
             _wrap(device, "_do_collect", lambda hook: lambda: tampered.frames(hook()))
         elif of_frames:
             raise ConfigError(f"simulation.faults: {device.name} gives no frames that could be {of_frames[0].fault}")
@@ -114,6 +118,8 @@ class Injector:
             calls = _Calls(device.name, of_calls, self)
             for name in _own_hooks(device):
                 _wrap(device, name, calls.through)
+        if mine:
+            _wrap(device, "_do_close", lambda hook: lambda: (self._tell_missing(mine), hook()))
 
     def happen(self, device: str, fault: CallFault, number: int) -> None:
         """Make one fault of a call happen: raise, hang, or change the light."""
@@ -128,7 +134,16 @@ class Injector:
 
     def due(self, fault: Fault, number: int) -> bool:
         """Return whether a fault hits call `number`."""
-        return bool(fault.hits(number, 1, self._rng)[0])
+        hit = bool(fault.hits(number, 1, self._rng)[0])
+        if hit:
+            self._came.append(fault)
+        return hit
+
+    def _tell_missing(self, faults: Sequence[Fault]) -> None:
+        for fault in faults:
+            if fault not in self._came:
+                when = f"rate {fault.rate:g}" if fault.at is None else f"at {fault.at}"
+                logger.warning("simulation.faults: %s of %s, %s, never came", fault.fault, fault.device, when)
 
     def _hang(self) -> NoReturn:
         while True:
@@ -164,8 +179,15 @@ def _call_fault(fault: Fault) -> CallFault:
 class _Tampered:
     """What faults make of one camera's frames."""
 
-    def __init__(self, camera: Camera, faults: Sequence[Fault], rng: np.random.Generator, log: list[Injected]) -> None:
-        self._camera, self._faults, self._rng, self._log = camera, faults, rng, log
+    def __init__(
+        self,
+        camera: Camera,
+        faults: Sequence[Fault],
+        rng: np.random.Generator,
+        log: list[Injected],
+        came: list[Fault],
+    ) -> None:
+        self._camera, self._faults, self._rng, self._log, self._came = camera, faults, rng, log, came
         self._delivered = 0
         self._last: NDArray[np.unsignedinteger] | None = None
 
@@ -180,6 +202,8 @@ class _Tampered:
         for fault in self._faults:
             hit = fault.hits(self._delivered + 1, n, self._rng) & free
             free &= ~hit
+            if hit.any():
+                self._came.append(fault)
             self._log.extend(Injected(self._camera.name, fault.fault, int(k)) for k in taken.ids[hit])
             times[hit] = {"dropped": 0, "repeated": 2}.get(fault.fault, 1)
             if fault.fault == "saturated":

@@ -135,7 +135,10 @@ MISTAKES: dict[str, tuple[Callable[[str], str], str]] = {
     "no unit": (lambda text: text.replace("20 ms", "20"), r"line 4: camera\.exposure: .*'20 ms'.*got 20"),
     "out of range": (lambda text: text.replace("focus: 1", "focus: -1"), r"line 5: camera\.lens\.focus: .*0"),
     "not a number": (lambda text: text.replace("[1, 2, 3]", "[1, two, 3]"), r"line 10: taps\.1: "),
-    "not one of": (lambda text: text.replace("  lens", "  kind: quick\n  lens"), r"line 5: .*'fast' or 'slow'"),
+    "not one of": (
+        lambda text: text.replace("  lens", "  kind: quick\n  lens"),
+        r"line 5: camera.kind: no 'quick' here; known here: fast, slow",
+    ),
     "the suffix written": (
         lambda text: text.replace("exposure", "exposure_s"),
         r"unknown key 'camera\.exposure_s'; did you mean 'exposure'\?",

@@ -15,10 +15,31 @@ from labctl.ledger import Entry, Estimate
 NO_LEDGER = "none"
 """Word for no ledger: the bench file's values are believed."""
 
+OWN_LEDGER = "ledger"
+"""Folder of the ledger where none is named; it is made by the first calibration."""
+
 
 def ledger_folder(text: str) -> Path | None:
-    """Return the folder that `--ledger` names, or None for no ledger."""
-    return None if text == NO_LEDGER else Path(text)
+    """Return the folder that `--ledger` names, or None for no ledger.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+    return None if text == NO_LEDGER else folder_to_read(text)
+
+
+def folder_to_read(text: str) -> Path:
+    """Return the folder that `--ledger` names.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+    if text != OWN_LEDGER and not Path(text).is_dir():
+        raise ConfigError(
+            f"--ledger {text}: there is no such folder; name one that labctl calibrate has written, or "
+            f"'{NO_LEDGER}' to run without"
+        )
+    return Path(text)
 
 
 def folder_to_write(text: str) -> Path:
@@ -27,10 +48,9 @@ def folder_to_write(text: str) -> Path:
     Raises:
         ConfigError: It names none.
     """
-    folder = ledger_folder(text)
-    if folder is None:
+    if text == NO_LEDGER:
         raise ConfigError("--ledger none: a calibration is written to a ledger; name its folder, ./ledger by default")
-    return folder
+    return Path(text)
 
 
 def entry_values(entry: Entry) -> dict[str, Any]:

@@ -17,7 +17,15 @@ import typer
 import labctl
 from labctl.cli import show
 from labctl.cli.answer import Answer
-from labctl.cli.ledger import entries_table, entry_table, entry_values, folder_to_write, ledger_folder
+from labctl.cli.ledger import (
+    OWN_LEDGER,
+    entries_table,
+    entry_table,
+    entry_values,
+    folder_to_read,
+    folder_to_write,
+    ledger_folder,
+)
 from labctl.cli.options import LabCommand, LabGroup, parse_assignments, parse_length, simulated_names
 from labctl.cli.progress import progress_on
 from labctl.cli.signals import Interruptions
@@ -181,7 +189,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, or bench.PATH; repeatable.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-    ledger: Ledger = "ledger",
+    ledger: Ledger = OWN_LEDGER,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would cost, and stop.")] = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -267,7 +275,7 @@ def resume(
 @app.command(cls=LabCommand)
 def calibrate(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME|all", help="Name of a calibration, or all.")],
+    name: Annotated[str, typer.Argument(metavar="NAME|all", help="Name of a calibration, or all that the bench has use for.")],
     bench: Annotated[str, typer.Option(metavar="BENCH", help="Shipped name or path of a bench file.")],
     simulate: Simulate = None,
     seed: Annotated[int, typer.Option(min=0, help="Drives measurement noise.")] = 0,
@@ -276,21 +284,21 @@ def calibrate(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, or bench.PATH; repeatable.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-    ledger: Ledger = "ledger",
+    ledger: Ledger = OWN_LEDGER,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would cost, and stop.")] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Measure parameters of a bench, fit them, and enter them into its ledger."""
     from labctl.bench import Bench, parse_bench, require_able
-    from labctl.calibrations import MEASURED, find_calibrations, load_calibration
+    from labctl.calibrations import MEASURED, calibrations_of, load_calibration
     from labctl.ledger import write_entry
 
     given, overrides = parse_assignments(assignments or ())
     document = read_bench_document(bench, overrides)
     names, file, root = simulated_names(simulate), parse_bench(document), folder_to_write(ledger)
     require_able(file)
-    chosen = [load_calibration(one) for one in (find_calibrations() if name == "all" else [name])]
+    chosen = calibrations_of(file) if name == "all" else [load_calibration(name)]
     ctx.obj.values["calibrations"] = found = []
     for calibration in chosen:
         plan, measured = calibration.measure, []
@@ -319,7 +327,7 @@ def calibrations(
     ctx: typer.Context,
     bench: Annotated[str, typer.Argument(metavar="BENCH", help="Shipped name or path of a bench file.")],
     truth_seed: Annotated[int | None, typer.Option(min=0, help="Truth of the twins.", show_default=False)] = None,
-    ledger: Ledger = "ledger",
+    ledger: Ledger = OWN_LEDGER,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -327,7 +335,7 @@ def calibrations(
     from labctl.bench import Bench, load_bench
     from labctl.ledger import read_entries
 
-    file, root = load_bench(bench), folder_to_write(ledger)
+    file, root = load_bench(bench), folder_to_read(ledger)
     entries = [entry for simulated in (False, True) for entry in read_entries(root, file.name, simulated)]
     made_on = {simulated: Bench(file, simulated, truth_seed=truth_seed).identity for simulated in (False, True)}
     now = datetime.now(UTC)

@@ -16,7 +16,8 @@ from labctl.cli import show
 from labctl.cli.answer import Answer
 from labctl.cli.signals import Interruptions
 from labctl.errors import ConfigError, LabError
-from labctl.experiments.table import Finished, Table, compute_table, predicted_seconds, replace_text
+from labctl.experiments.table import Finished, Table, compute_table, predicted_seconds
+from labctl.files import replace_file
 from labctl.report.comparison import Row, comparison_page, texts
 from labctl.report.figures import png
 
@@ -85,7 +86,7 @@ def carry_out(order: Reproduction, answer: Answer) -> None:
     try:
         order.folder.mkdir(parents=True, exist_ok=True)
         header = {**order.about(), "labctl": labctl.__version__, "protocol": order.table.protocol}
-        replace_text(order.folder / HEADER, show.json_line(header))
+        replace_file(order.folder / HEADER, show.json_line(header).encode())
         with Interruptions().handled():
             rows = _compute(order, console)
     except KeyboardInterrupt:
@@ -97,7 +98,7 @@ def carry_out(order: Reproduction, answer: Answer) -> None:
     wall_s = time.monotonic() - began_s
     own = {"rows": [asdict(row) for row in rows], "wall_seconds": wall_s}
     answer.values |= own
-    replace_text(order.folder / HEADER, show.json_line({**header, **own}))
+    replace_file(order.folder / HEADER, show.json_line({**header, **own}).encode())
     console.print(row_table(order.table.name, rows))
     console.print(
         f"{order.table.protocol}\ncompleted after {show.duration(wall_s)}; folder: {order.folder}", soft_wrap=True
@@ -120,9 +121,9 @@ def _compute(order: Reproduction, console: Console) -> list[Row]:
         console.print(f"{show.duration(time.monotonic() - began_s)}: {_line(finished)}", soft_wrap=True)
     rows = table.rows(settings, results)
     figure = table.figure(settings, results, rows)
-    (folder / "table.png").write_bytes(png(figure))
+    replace_file(folder / "table.png", png(figure))
     about = {"scale": order.scale, "seed": str(order.seed), "protocol": table.protocol, "settings": str(settings)}
-    replace_text(folder / "report.html", comparison_page(table.name, about, rows, figure))
+    replace_file(folder / "report.html", comparison_page(table.name, about, rows, figure).encode())
     return rows
 
 

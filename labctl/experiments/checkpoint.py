@@ -9,6 +9,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import safe_open
 
+from labctl.files import replace_file
+
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -20,9 +22,7 @@ def keep(path: Path, arrays: Arrays, about: Mapping[str, Any]) -> None:
         arrays: By name.
         about: What belongs to them and JSON can hold.
     """
-    part = path.with_name(f"{path.name}.part")
-    safetensors.numpy.save_file(dict(arrays), part, {"about": json.dumps(about)})
-    part.replace(path)
+    replace_file(path, safetensors.numpy.save(dict(arrays), {"about": json.dumps(about)}))
 
 
 def kept(path: Path) -> tuple[Arrays, dict[str, Any]] | None:

@@ -22,6 +22,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from labctl.errors import ConfigError, LabError
+from labctl.files import replace_file
 from labctl.report.comparison import Row
 
 TABLE_GROUP = "labctl.tables"
@@ -167,15 +168,8 @@ def compute_cell(cell: Cell, folder: Path) -> Finished:
         result = cell.compute(cell.settings, own)
     seconds = time.monotonic() - began_s
     text = json.dumps({"settings": asdict(cell.settings), "result": result, "seconds": seconds}, allow_nan=False)
-    replace_text(_path(cell, folder), text)
+    replace_file(_path(cell, folder), text.encode())
     return Finished(cell.name, json.loads(text)["result"], seconds, stored=False)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file so that under its name there is always the old or the whole new one."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def _path(cell: Cell, folder: Path) -> Path:

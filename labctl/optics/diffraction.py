@@ -37,7 +37,8 @@ def diffract(field: Tensor, masks: Tensor, transfers: Sequence[Tensor], *, recom
     """
     _check(field, masks, transfers)
     dtype = transfers[0].dtype
-    output: Any = _Diffract.apply(recompute, field.to(dtype), masks.to(dtype), *transfers)
+    keep = torch.is_grad_enabled() and masks.requires_grad and not recompute
+    output: Any = _Diffract.apply(keep, field.to(dtype), masks.to(dtype), *transfers)
     return output
 
 
@@ -50,11 +51,10 @@ class _Diffract(torch.autograd.Function):
     """The light path and its way back; planes are transposed inside, as `Window` asks."""
 
     @staticmethod
-    def forward(ctx: Any, recompute: bool, field: Tensor, masks: Tensor, *transfers: Tensor) -> Tensor:
+    def forward(ctx: Any, keep: bool, field: Tensor, masks: Tensor, *transfers: Tensor) -> Tensor:
         plates = masks.mT.contiguous()
         output = torch.empty_like(field, memory_format=torch.contiguous_format)
-        wants_masks = ctx.needs_input_grad[2]
-        arriving = field.new_empty(len(field), *plates.shape) if wants_masks and not recompute else None
+        arriving = field.new_empty(len(field), *plates.shape) if keep else None
 
         def run(share: Sequence[slice]) -> None:
             window = Window(share[0].stop - share[0].start, field)
@@ -64,7 +64,7 @@ class _Diffract(torch.autograd.Function):
                 output[chunk] = window.cross(light, plate, transfers[-1]).mT
 
         share_out(run, chunks(field), _threads(field))
-        ctx.save_for_backward(field if wants_masks and recompute else None, arriving, plates, *transfers)
+        ctx.save_for_backward(None if keep else field, arriving, plates, *transfers)
         return output
 
     @staticmethod
@@ -82,7 +82,7 @@ class _Diffract(torch.autograd.Function):
             meeting = torch.zeros_like(plates)
             for chunk in share:
                 kept = None if arriving is None else arriving[chunk]
-                if field is not None:
+                if wants_masks and kept is None:
                     kept = grad.new_empty(chunk.stop - chunk.start, *plates.shape)
                     _last_plate(window, field[chunk].mT, plates, transfers, kept)
                 light, plate = grad[chunk].mT.conj(), None
@@ -96,7 +96,7 @@ class _Diffract(torch.autograd.Function):
             return meeting
 
         meetings = share_out(run, chunks(grad), _threads(grad))
-        masks_grad = torch.stack(meetings).sum(0).mT.conj() if wants_masks else None
+        masks_grad = torch.stack(meetings).sum(0).mT.conj_physical() if wants_masks else None
         return None, field_grad, masks_grad, *(None for _ in transfers)
 
 

@@ -1,14 +1,13 @@
-"""What the files of a run hold: strict JSON, plain YAML, tidy arrays, and whole files that are never half written."""
+"""What the files of a run hold: strict JSON, plain YAML and tidy arrays."""
 
 import json
 import math
-import os
 import re
 import zlib
 from collections.abc import Mapping
 from datetime import date
 from enum import Enum
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -85,17 +84,3 @@ def tidy(path: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biufc":
         raise LabError(f"array {path}: {array.dtype} cannot be stored; give booleans or numbers")
     return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a whole file so that under its name there is always the old or the new one."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

@@ -11,7 +11,7 @@ import safetensors.numpy
 import yaml
 from safetensors import SafetensorError
 
-from labctl.errors import LabError
+from labctl.errors import ConfigError, LabError
 from labctl.recorder.encoding import restored, unsealed
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -22,7 +22,8 @@ def read_run(run: Path) -> dict[str, Any]:
     """Return the contents of `run.yaml`.
 
     Raises:
-        LabError: It cannot be read: `run` is no run folder.
+        ConfigError: `run` is no run folder.
+        LabError: It cannot be read.
     """
     return yaml.safe_load(_contents(run / "run.yaml"))
 
@@ -103,6 +104,8 @@ def digest(text: bytes, arrays: Mapping[str, np.ndarray]) -> str:
 def _contents(path: Path) -> bytes:
     try:
         return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"{path}: there is no such file; give the folder of a run") from None
     except OSError as error:
         raise LabError(f"{path}: cannot be read: {error.strerror or error}; give a run that has one") from error
 

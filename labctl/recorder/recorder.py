@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from labctl.errors import ConfigError, LabError
-from labctl.recorder.encoding import plain, replace_file, sealed, tidy, to_json
+from labctl.files import replace_file
+from labctl.recorder.encoding import plain, sealed, tidy, to_json
 from labctl.recorder.reading import CHECKPOINT, digest
 from labctl.recorder.software import software
 from labctl.records import Record

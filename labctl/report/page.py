@@ -11,6 +11,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from labctl.errors import LabError
+from labctl.files import replace_file
 from labctl.report import figures, images
 from labctl.report.readings import Readings, read_readings
 
@@ -40,7 +41,7 @@ def write_report(run: Path) -> Path:
     """
     page, path = make_page(read_readings(run)), run / NAME
     try:
-        path.write_text(page, encoding="utf-8")
+        replace_file(path, page.encode())
     except OSError as error:
         raise LabError(
             f"{path}: not written: {error.strerror or error}; make room or give it another folder"

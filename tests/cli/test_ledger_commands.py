@@ -77,3 +77,11 @@ def test_an_unknown_calibration_names_the_nearest(tmp_path: Path, small_bench_fi
     code, values = answer("calibrate", "absorbr", "--bench", small_bench_file, "--simulate", *places(tmp_path))
     assert code == 2
     assert "did you mean 'absorber'" in values["error"]
+
+
+@pytest.mark.parametrize("command", ["run", "calibrations"])
+def test_a_ledger_that_is_not_there_is_refused(command: str, small_bench_file: Path, tmp_path: Path) -> None:
+    given = ("run", "train_in_situ", "--bench") if command == "run" else ("calibrations",)
+    code, values = answer(*given, small_bench_file, "--ledger", tmp_path / "leger")
+    assert (code, values["status"]) == (2, "refused")
+    assert "leger: there is no such folder" in values["error"]

@@ -13,7 +13,7 @@ def test_report_writes_the_page_and_prints_its_path(labctl: Labctl):
     assert Path(told.answer["report"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
-def test_report_of_what_is_no_run_fails(labctl: Labctl):
+def test_report_of_what_is_no_run_is_refused(labctl: Labctl):
     ended = labctl("report", "nothing", "--json")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "run.yaml" in ended.answer["error"]

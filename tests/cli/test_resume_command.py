@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import zarr
 
+from labctl.files import replace_file
 from labctl.recorder import Recorder, ResumedRecorder, read_records, read_run, read_weights, recorder
-from labctl.recorder.encoding import replace_file, sealed
+from labctl.recorder.encoding import sealed
 
 from .conftest import PLANS, Labctl
 

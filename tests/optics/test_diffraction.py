@@ -116,6 +116,26 @@ def test_field_and_gradient_are_those_of_torchoptics_at_its_default_padding():
     assert relative(phases.grad, torch.stack([plate.phase.grad for plate in plates]).float()) < 2e-6
 
 
+def test_complex_masks_are_trained_by_any_optimiser():
+    transfers, field = hops((16, 12)), speckle(3, 16, 12)
+    masks = speckle(3, 16, 12, seed=1).requires_grad_()
+    optimiser = torch.optim.Adam([masks], lr=1e-2)
+    losses = []
+    for _ in range(5):
+        optimiser.zero_grad()
+        value = diffract(field, masks, transfers).abs().square().sum()
+        value.backward()
+        optimiser.step()
+        losses.append(float(value.detach()))
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_without_gradient_nothing_is_recorded():
+    transfers, field, masks = hops((16, 12)), speckle(3, 16, 12), speckle(3, 16, 12, seed=1).requires_grad_()
+    with torch.no_grad():
+        assert not diffract(field, masks, transfers).requires_grad
+
+
 def test_what_enters_leaves_no_trace_on_the_inputs():
     transfers, field, masks = hops((16, 16)), speckle(3, 16, 16), speckle(3, 16, 16, seed=1)
     kept = field.clone(), masks.clone(), [transfer.clone() for transfer in transfers]

@@ -118,12 +118,26 @@ def test_equal_seeds_give_equal_faults(open_table: "OpenTable"):
     assert seen[0][0].torn > 0
 
 
+def test_a_fault_that_never_came_is_told_at_the_end(caplog: pytest.LogCaptureFixture):
+    faults = [
+        {"device": "camera_z1", "fault": "torn", "at": 10**6},
+        {"device": "pump", "fault": "exception", "at": 10**6},
+        {"device": "camera_z1", "fault": "phase_jump", "at": 1},
+    ]
+    with Bench(load_bench(SMALL_BENCH, {"simulation.faults": faults}), True):
+        assert not caplog.messages
+    assert sorted(message.removeprefix("simulation.faults: ") for message in caplog.messages) == [
+        "exception of pump, at 1000000, never came",
+        "torn of camera_z1, at 1000000, never came",
+    ]
+
+
 REFUSED = {
     "no such device": (
         {"device": "camra_z1", "fault": "torn", "at": 1},
         "no device 'camra_z1'; did you mean 'camera_z1'",
     ),
-    "no such fault": ({"device": "camera_z1", "fault": "tron", "at": 1}, "fault"),
+    "no such fault": ({"device": "camera_z1", "fault": "tron", "at": 1}, "no 'tron' here; did you mean 'torn'"),
     "never": ({"device": "camera_z1", "fault": "torn"}, "either 'at'.* or a 'rate'"),
     "both": ({"device": "camera_z1", "fault": "torn", "at": 1, "rate": 0.1}, "either 'at'.* or a 'rate'"),
     "unknown key": ({"device": "camera_z1", "fault": "torn", "when": 1}, "simulation.faults.0, .*unknown key 'when'"),

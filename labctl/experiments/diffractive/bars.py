@@ -56,3 +56,8 @@ def dip(image: NDArray[np.floating], width: float) -> float:
     places = (cols - 1) / 2 + width * np.arange(-(BARS - 1), BARS)  # bar, gap, bar, gap, bar
     brightness = np.interp(places, np.arange(cols), profile)
     return float(brightness[1::2].max() / brightness[::2].min())
+
+
+def contrast(depth: float) -> float:
+    """Return (bar - gap) / (bar + gap) where `dip` is `depth`: 1 for dark gaps, below 0 where gaps are brighter."""
+    return (1 - depth) / (1 + depth)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from labctl.errors import ConfigError
+from labctl.files import replace_file
 
 Floats = NDArray[np.float32]
 
@@ -83,9 +84,7 @@ def _require(name: str, values: Floats, shape: tuple[int, ...]) -> None:
 def write_plates(plates: Plates, path: Path) -> None:
     """Write plates as safetensors, pitch and wavelength beside them; the file is whole or not there."""
     about = {"pitch_m": plates.pitch_m, "wavelength_m": plates.wavelength_m}
-    part = path.with_name(f"{path.name}.part")
-    safetensors.numpy.save_file(plates.values(), part, {"plates": json.dumps(about)})
-    part.replace(path)
+    replace_file(path, safetensors.numpy.save(plates.values(), {"plates": json.dumps(about)}))
 
 
 def read_plates(path: Path) -> Plates:
