@@ -57,6 +57,7 @@ def misfit(target: NDArray[np.complexfloating], model: NDArray[np.complexfloatin
 
 def find_shift(target: Tensor, model: Model, images: Sequence[Tensor]) -> tuple[Vector, float]:
     """Return the shift (down, right) at which `model` of `images` is `target`, and the share of power it leaves."""
+
     def rest_in(window: int) -> Callable[[Vector], Vector]:
         middle = slice(max(0, (target.shape[0] - window) // 2), (target.shape[0] + window) // 2)
         inside = slice(MARGIN, -MARGIN)

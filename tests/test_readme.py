@@ -28,9 +28,11 @@ def overrides() -> list[str]:
     return [found[1].strip("\"'") for found in quoted if found]
 
 
-def test_the_script_runs_and_prints(capsys: pytest.CaptureFixture[str]):
-    (script,) = [text for kind, text in BLOCKS if kind == "python"]
-    exec(compile(script, "README.md", "exec"), {})
+def test_the_scripts_run_and_print(capsys: pytest.CaptureFixture[str]):
+    frame, training = [text for kind, text in BLOCKS if kind == "python"]
+    exec(compile(frame, "README.md", "exec"), {})
+    assert "brightest pixel" in capsys.readouterr().out
+    exec(compile(training, "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2
     assert "test digits right" in printed[-1]

@@ -73,6 +73,17 @@ def sent_mask(panel: str, indices: Array) -> Figure:
     return figure
 
 
+def phase_mask(panel: str, phase: Array) -> Figure:
+    """Return the phases of a mask in the light, within a turn."""
+    rows, columns = phase.shape
+    figure = blank(5.6, 4.6)
+    axes = figure.subplots()
+    image = axes.imshow(phase % (2 * np.pi), cmap="twilight", vmin=0, vmax=2 * np.pi, interpolation="nearest")
+    axes.set(title=f"{panel}: {rows} x {columns} samples", xlabel="column", ylabel="row")
+    figure.colorbar(image, ax=axes, label="phase (rad)")
+    return figure
+
+
 def confusion(counts: Array) -> Figure:
     """Return how often each class was read as which, every row as shares of its class."""
     classes = len(counts)

@@ -108,15 +108,17 @@ def _training(read: Readings, absent: list[str]) -> Iterator[str]:
 
 
 def _masks(read: Readings, absent: list[str]) -> Iterator[str]:
-    if not read.weights:
+    if not read.weights and not read.phases:
         absent.append("masks: the run holds neither weights nor a checkpoint")
         return
     yield "<h2>Masks</h2>"
-    yield _note(f"Weights at {read.weights_source}.")
+    yield _note(f"{'Phases' if read.phases else 'Weights'} at {read.weights_source}.")
     for panel, weights in read.weights.items():
         yield _picture(figures.mask(panel, weights), f"weights of {panel}")
     for panel, indices in read.masks.items():
         yield _picture(images.sent_mask(panel, indices), f"mask of {panel} as sent")
+    for panel, phase in read.phases.items():
+        yield _picture(images.phase_mask(panel, phase), f"phase of {panel}")
 
 
 def _confusion(read: Readings, absent: list[str]) -> Iterator[str]:

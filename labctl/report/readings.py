@@ -90,6 +90,7 @@ class Readings:
         spent: Totals and amounts by heading: those of the summary, else of the last checkpoint.
         weights: Weights by panel.
         masks: Block indices as sent, by panel.
+        phases: Phases of masks in the light, rad, by panel.
         samples: Arrays of the last `agreement` record, by name.
         frames: Title and counts of a few stored frames.
     """
@@ -106,6 +107,7 @@ class Readings:
     weights: dict[str, NDArray[Any]] = field(default_factory=dict)
     weights_source: str | None = None
     masks: dict[str, NDArray[Any]] = field(default_factory=dict)
+    phases: dict[str, NDArray[Any]] = field(default_factory=dict)
     samples: dict[str, NDArray[Any]] = field(default_factory=dict)
     frames: list[tuple[str, NDArray[Any]]] = field(default_factory=list)
     spent: dict[str, Any] = field(default_factory=dict)
@@ -137,7 +139,7 @@ def read_readings(run: Path) -> Readings:
         if record["kind"] in rows:
             rows[record["kind"]] |= record["arrays"]
     arrays, read.weights_source = _last_arrays(run)
-    read.weights, read.masks = (_named(arrays, prefix) for prefix in ("weights.", "mask."))
+    read.weights, read.masks, read.phases = (_named(arrays, prefix) for prefix in ("weights.", "mask.", "phase."))
     read.spent = read.summary or _saved_tally(run)
     read.frames = list(_frames(run, rows["frame"]))
     read.samples = {name: _row(run, f"agreement/{name}", row) for name, row in rows["agreement"].items()}

@@ -43,7 +43,7 @@ def plates_of_run(run: Path) -> Plates:
     if file is None or not isinstance(file.path, FreeSpacePath):
         raise ConfigError(f"{run}: is no run of phase masks in free space; give one of plan train_masks")
     weights, grid = read_weights(run), plane_grid(file.path, file.all_settings)
-    phase = np.stack([weights[f"weights.{mask.device}"] for mask in file.path.masks])
+    phase = np.stack([weights[f"phase.{mask.device}"] for mask in file.path.masks])
     return Plates(phase.astype(np.float32), grid.pitch_m, file.laser.wavelength_m)
 
 

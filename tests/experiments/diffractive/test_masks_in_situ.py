@@ -154,7 +154,7 @@ def test_a_bench_of_slit_multipliers_has_no_masks():
 def test_masks_that_do_not_fit_are_refused(
     mask: np.ndarray, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    named = {f"weights.slm_{k}": mask for k in (1, 2, 3)}
+    named = {f"phase.slm_{k}": mask for k in (1, 2, 3)}
     monkeypatch.setattr("labctl.experiments.diffractive.in_situ.plan.read_weights", lambda _: named)
     with Bench(load_bench(BENCH), True) as bench, pytest.raises(ConfigError, match=said):
         first_phases(BenchFields(bench), tmp_path)

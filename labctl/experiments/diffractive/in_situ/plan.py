@@ -245,7 +245,7 @@ class MaskTraining:
     def _named(self) -> dict[str, Tensor]:
         """Return the phases by the panel that shows them."""
         devices = [mask.device for mask in self.fields.path.masks]
-        return {f"weights.{device}": phase for device, phase in zip(devices, self._phases, strict=True)}
+        return {f"phase.{device}": phase for device, phase in zip(devices, self._phases, strict=True)}
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -324,7 +324,7 @@ def first_phases(fields: BenchFields, start: Path | None) -> list[Tensor]:
         return [torch.zeros(shape) for _ in fields.path.masks]
     named, phases = read_weights(start), []
     for mask in fields.path.masks:
-        phase = named.get(f"weights.{mask.device}")
+        phase = named.get(f"phase.{mask.device}")
         if phase is None:
             raise ConfigError(
                 f"run {start}: holds {', '.join(named) or 'no masks'}, the bench needs one of {mask.device}"
