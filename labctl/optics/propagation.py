@@ -64,7 +64,7 @@ class Hop:
             raise ConfigError(f"hop: {self.grid} has no samples; give at least 1 row and column and a pitch above 0")
         if self.method not in METHODS:
             raise ConfigError(f"hop: no method {self.method!r}; use one of {', '.join(METHODS)}")
-        if self.padding < 2 or self.padding != int(self.padding):
+        if not isinstance(self.padding, int) or self.padding < 2:
             raise ConfigError(f"hop: padding is {self.padding}; give an integer of at least 2, so that planes fit")
         if self.method == "fresnel" and self.grid.pitch_m < self.medium_wavelength_m / 2:
             raise ConfigError(

@@ -156,6 +156,7 @@ REFUSED = {
     "no samples": ({"grid": Grid((0, 8), 8e-6)}, "at least 1 row and column"),
     "method": ({"method": "fraunhofer"}, "use one of angular_spectrum"),
     "padding": ({"padding": 1}, "integer of at least 2"),
+    "padding between": ({"padding": 2.5}, "integer of at least 2"),
     "too far for the window": ({"distance_m": 0.3}, "padding of at least 32"),
     "too far, other method": ({"distance_m": 0.3}, "method rayleigh_sommerfeld"),
     "too far, allowed": ({"distance_m": 0.3}, "a distance of at most about 0.049 m"),
