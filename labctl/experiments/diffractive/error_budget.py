@@ -188,7 +188,7 @@ def _rows(settings: Settings, results: Results) -> list[Row]:
             means = [float(np.mean(one)) for one in result["tried"][kind]]
             size = tolerated(result["clean"], getattr(settings.errors, kind), means)
             quantity, _, unit = label.removesuffix(")").partition(" (")
-            rows.append(Row(f"{quantity} that costs 1 point, {name}", None, size, unit))
+            rows.append(Row(f"costs 1 point: {quantity}, {name}", None, size, unit))
     return rows
 
 
@@ -205,6 +205,8 @@ def _figure(settings: Settings, results: Results, rows: Sequence[Row]) -> Figure
             axes.errorbar(sizes, tried.mean(axis=1), spread, fmt="o-", label=LOSS_NAMES[loss], **look)
             axes.axhline(results[loss]["clean"], color=colours[loss], lw=0.8, ls=":")
         axes.set_xscale("log")
+        axes.set_xticks(sizes, [f"{size:g}" for size in sizes], fontsize=8)
+        axes.minorticks_off()
         axes.set_xlabel(label)
         plain_axes(axes)
     panels[0].set_ylabel("accuracy (%)")
