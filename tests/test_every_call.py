@@ -42,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": 1,
     "agreement_every": 1000,
     "initial_sd": 0.5,
+    "optical_depth": 4,
     "keep": "all",
 }
 QUERIES = {"name", "clock", "settings", "kind", "is_open"}  # these ask no hardware
