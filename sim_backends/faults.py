@@ -135,7 +135,7 @@ class Injector:
     def due(self, fault: Fault, number: int) -> bool:
         """Return whether a fault hits call `number`."""
         hit = bool(fault.hits(number, 1, self._rng)[0])
-        if hit:
+        if hit and fault not in self._came:
             self._came.append(fault)
         return hit
 
@@ -202,7 +202,7 @@ class _Tampered:
         for fault in self._faults:
             hit = fault.hits(self._delivered + 1, n, self._rng) & free
             free &= ~hit
-            if hit.any():
+            if hit.any() and fault not in self._came:
                 self._came.append(fault)
             self._log.extend(Injected(self._camera.name, fault.fault, int(k)) for k in taken.ids[hit])
             times[hit] = {"dropped": 0, "repeated": 2}.get(fault.fault, 1)

@@ -24,7 +24,7 @@ from labctl.cli.signals import Interruptions
 from labctl.devices import DMD, SLM, Beam, Camera, Device, PowerMeter, Stage, VapourCell
 from labctl.errors import DeviceError, RunStopped
 from labctl.optics.crosstalk import row_response
-from labctl.optics.modulator import shifted_response
+from labctl.optics.modulator import blazed_response
 from labctl.plan import Settings, parse_settings
 from labctl.recorder import Recorder, read_records, read_run
 from labctl.runner import Runner
@@ -42,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": 1,
     "agreement_every": 1000,
     "initial_sd": 0.5,
+    "optical_depth": 4,
     "keep": "all",
 }
 QUERIES = {"name", "clock", "settings", "kind", "is_open"}  # these ask no hardware
@@ -170,7 +171,7 @@ def costly_things_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("labctl.training.settings.load_dataset", cache(load_dataset))
         patch.setattr("sim_backends.table.load_noise_set", lambda *_: noise)
-        for compute in (shifted_response, row_response):
+        for compute in (blazed_response, row_response):
             patch.setattr(f"labctl.optics.multiplier.{compute.__name__}", once(compute))
         yield
 

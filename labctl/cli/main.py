@@ -3,13 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial, reduce
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -26,18 +26,16 @@ from labctl.cli.ledger import (
     folder_to_write,
     ledger_folder,
 )
-from labctl.cli.options import LabCommand, LabGroup, parse_assignments, parse_length, simulated_names
+from labctl.cli.options import LabCommand, LabGroup, parse_length, simulated_names
+from labctl.cli.order import Order, read_request, simulated_devices
 from labctl.cli.progress import progress_on
 from labctl.cli.signals import Interruptions
-from labctl.documents import Document, read_bench_document, shipped_benches
+from labctl.documents import read_bench_document, shipped_benches
 from labctl.experiments.diffractive.export import Format
-from labctl.plan import Plan, Settings, apply_changes, find_plans, load_plan, parse_settings
+from labctl.plan import apply_changes, find_plans, load_plan
 from labctl.recorder import Recorder, ResumedRecorder, read_summary
-from labctl.records import Budget, Changes, Record
+from labctl.records import Changes, Record
 from labctl.runner import Listener, Runner
-
-if TYPE_CHECKING:  # loads torch; the commands that need it import it themselves
-    from labctl.bench import Bench
 
 logger = logging.getLogger(__name__)
 
@@ -134,47 +132,12 @@ def check(
     require_able(file)
     if names is not False:
         with Bench(file, names) as table:
-            ctx.obj.values |= {"simulated": _simulated(table), "devices": table.state()}
+            ctx.obj.values |= {"simulated": simulated_devices(table), "devices": table.state()}
             if not as_json:
                 out.print(show.device_states(table))
 
 
-def _simulated(bench: "Bench") -> bool | list[str]:
-    if bench.simulated in (frozenset(), frozenset(bench.file.devices)):
-        return bool(bench.simulated)
-    return [name for name in bench.file.devices if name in bench.simulated]
-
-
 # ---- run
-
-
-@dataclass(frozen=True)
-class _Order:
-    plan: Plan[Any]
-    settings: Settings
-    bench: "Bench"
-    budget: Budget
-
-    def names(self) -> dict[str, Any]:
-        bench = self.bench
-        seeds = {"seed": bench.seed, "truth_seed": bench.truth_seed}
-        return {"plan": self.plan.name, "bench": bench.file.name, "simulated": _simulated(bench), **seeds}
-
-    def header(self) -> dict[str, Any]:
-        """Return what run.yaml holds of this run, in SI under full field names."""
-        bench = self.bench
-        resolved = {"settings": self.settings.model_dump(), "bench_file": bench.as_written.model_dump()}
-        resolved |= {"calibrations": [entry.id for entry in bench.belief.used], "believed": bench.calibrated_values}
-        resolved |= {"ledger": str(bench.ledger.resolve()) if bench.ledger else None}
-        names = [name for name in bench.file.devices if name in bench.simulated]
-        return {**self.names(), "simulated": names, **resolved, "device_states": bench.state()}
-
-    def recorder(self, out: Path, plan: str, document: Document) -> Recorder:
-        """Return the recorder of a new run; with what the user asked for it can be made again."""
-        file, _, function = plan.rpartition(":")
-        asked = f"{Path(file).resolve()}:{function}" if file.endswith(".py") else plan
-        header = {**self.header(), "plan_source": asked, "bench_document": document.data}
-        return Recorder(out, self.plan.name, header, dict(self.settings).get("keep", "summary"))
 
 
 @app.command(cls=LabCommand)
@@ -195,26 +158,19 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run a plan on a bench."""
-    from labctl.bench import Bench, parse_bench, require_able
-
-    given, overrides = parse_assignments(assignments or ())
-    document = read_bench_document(bench, overrides)
-    names, chosen, file = simulated_names(simulate), load_plan(plan), parse_bench(document)
-    settings = parse_settings(chosen, given)
-    require_able(file)
-    table = Bench(file, names, seed=seed, truth_seed=truth_seed, ledger=ledger_folder(ledger))
-    order = _Order(chosen, settings, table, chosen.budget(table, settings))
+    asked = read_request(bench, simulate, assignments or (), seed, truth_seed)
+    order = asked.order(load_plan(plan), ledger_folder(ledger))
     ctx.obj.values |= order.names()
     if not dry_run:
-        _carry_out(order, ctx.obj, lambda: order.recorder(out, plan, document))
+        _carry_out(order, ctx.obj, lambda: order.recorder(out, plan, asked.document))
         return
     ctx.obj.values["budget"] = {**asdict(order.budget), "total_exposures": order.budget.total_exposures}
     if not as_json:
-        show.console().print(show.budget_rows(chosen.name, order.budget))
+        show.console().print(show.budget_rows(order.plan.name, order.budget))
 
 
 def _carry_out(
-    order: _Order,
+    order: Order,
     answer: Answer,
     open_recorder: Callable[[], Recorder],
     *also: Listener,
@@ -263,7 +219,7 @@ def resume(
             logger.warning("%s: %s since it began; it may not go on exactly as it would have", run, change)
         settings = reduce(apply_changes, map(Changes, recorder.changes), asked.settings)
         table = asked.open_bench()
-        order = _Order(asked.plan, settings, table, asked.plan.budget(table, settings))
+        order = Order(asked.plan, settings, table, asked.plan.budget(table, settings))
         ctx.obj.values |= order.names()
         changed = len(recorder.changes)
         _carry_out(order, ctx.obj, lambda: recorder, checkpoint=recorder.checkpoint, changed=changed)
@@ -290,32 +246,26 @@ def calibrate(
     verbose: Verbose = False,
 ) -> None:
     """Measure parameters of a bench, fit them, and enter them into its ledger."""
-    from labctl.bench import Bench, parse_bench, require_able
     from labctl.calibrations import MEASURED, calibrations_of, load_calibration
     from labctl.ledger import write_entry
 
-    given, overrides = parse_assignments(assignments or ())
-    document = read_bench_document(bench, overrides)
-    names, file, root = simulated_names(simulate), parse_bench(document), folder_to_write(ledger)
-    require_able(file)
-    chosen = calibrations_of(file) if name == "all" else [load_calibration(name)]
+    asked, root = read_request(bench, simulate, assignments or (), seed, truth_seed), folder_to_write(ledger)
+    chosen = calibrations_of(asked.file) if name == "all" else [load_calibration(name)]
     ctx.obj.values["calibrations"] = found = []
     for calibration in chosen:
-        plan, measured = calibration.measure, []
-        settings, table = parse_settings(plan, given), Bench(file, names, seed=seed, truth_seed=truth_seed)
-        order = _Order(plan, settings, table, plan.budget(table, settings))
+        order, measured = asked.order(calibration.measure), []
         ctx.obj.values |= order.names()
         if dry_run:
             found.append({"calibration": calibration.name, "budget": asdict(order.budget)})
             if not as_json:
-                show.console().print(show.budget_rows(plan.name, order.budget))
+                show.console().print(show.budget_rows(order.plan.name, order.budget))
             continue
-        _carry_out(order, ctx.obj, partial(order.recorder, out, plan.name, document), measured.append)
+        _carry_out(order, ctx.obj, partial(order.recorder, out, order.plan.name, asked.document), measured.append)
         if ctx.obj.values["status"] != "completed":
             return
         data = next(record for record in measured if record.kind == MEASURED)
         fit = calibration.fit({**data.values, **data.arrays})
-        entry = calibration.entry(table, settings, fit, datetime.now(UTC))
+        entry = calibration.entry(order.bench, order.settings, fit, datetime.now(UTC))
         path = write_entry(root, entry)
         found.append({**entry_values(entry), "entry": str(path), "run": ctx.obj.values["run"]})
         if not as_json:

@@ -11,7 +11,6 @@ Three laws (Guo et al., Photonics Research 9(3):B71, 2021, eqs. 4 to 6, and its 
   2u + ln((u - 1) / (u + 1)) with u = sqrt(1 + S) falls by the depth across the cell.
 """
 
-import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -37,8 +36,6 @@ NEWTON_STEPS = 8
 NATURAL_LINEWIDTH_HZ = 6.07e6
 """Full natural linewidth of the 87Rb D2 line (Steck, Rubidium 87 D Line Data, table 3)."""
 
-HBAR_J_S = 1.054571817e-34
-LIGHT_SPEED_M_S = 299792458.0
 
 MELTING_POINT_C = 39.3
 """Rubidium melts here (Steck, Rubidium 87 D Line Data, table 2)."""
@@ -214,34 +211,6 @@ def detuned(saturation: Tensor, depth: float, detuning_hz: Tensor | float, law: 
     if law == "doppler":
         return saturation, depth_, 1 / (1 + offset / (1 + saturation))
     return saturation / (1 + offset), depth_ / (1 + offset), torch.ones_like(offset)
-
-
-def saturation_intensity(wavelength_m: float, linewidth_hz: float) -> float:
-    """Return the saturation intensity of a closed two-level transition in W/m^2, 16.7 for the 87Rb D2 line.
-
-    I_sat = hbar omega Gamma / (2 sigma_0) with sigma_0 = 3 lambda^2 / (2 pi) and Gamma = 2 pi linewidth
-    (Guo et al. 2021, who round the linewidth to 6 MHz: 16.5; Steck, Rubidium 87 D Line Data, table 7: 16.69).
-
-    Args:
-        wavelength_m: Vacuum wavelength.
-        linewidth_hz: Full natural linewidth.
-    """
-    photon_j = HBAR_J_S * 2 * math.pi * LIGHT_SPEED_M_S / wavelength_m
-    cross_section_m2 = 3 * wavelength_m**2 / (2 * math.pi)
-    return photon_j * 2 * math.pi * linewidth_hz / (2 * cross_section_m2)
-
-
-def saturation_power(waist_m: float, intensity: float) -> float:
-    """Return the power in W of a Gaussian beam that has E^2 = 1, pi w0^2 I_sat (Guo et al. 2021).
-
-    E^2 = 1 is taken at the mean, power over pi w0^2. The peak of a Gaussian beam is twice that, so a convention
-    with E^2 = 1 at the peak has half this power.
-
-    Args:
-        waist_m: 1/e^2 radius w0 in the cell.
-        intensity: Saturation intensity in W/m^2.
-    """
-    return math.pi * waist_m**2 * intensity
 
 
 def vapour_density(temperature_c: float) -> float:

@@ -124,13 +124,16 @@ def blazed_response(
     period: int,
     block_cols: int,
     fringing_px: float,
+    shift_px: float = 0.0,
     order: Complex | None = None,
-) -> tuple[Complex, Complex]:
-    """Return the first-order field of a block by its own index and by that of one neighbouring column.
+) -> tuple[Complex, Complex, Complex]:
+    """Return the first-order field of a block by its own index and by those of its neighbouring columns.
 
     The panel's phase, not its field, is blurred (Gaussian, over square pixels): within a block along the carrier,
-    and across the border to the next column, whose phase mixes in. The order's field includes the envelope of the
-    pixel's aperture. A block's field is `own[k] + pair[k, left] + pair[k, right]`.
+    and across the borders to the next columns, whose phase mixes in. The order's field includes the envelope of the
+    pixel's aperture. Light may fall beside a block's middle, onto a neighbour as well. A block's field is
+    `own[k] + left[k, left] + right[k, right]`: what no neighbour reaches, and what the light meets left and right of
+    the block's middle, borders and the neighbour's strip included.
 
     Args:
         tiles: Blazed tiles (indices, rows, 1).
@@ -138,38 +141,9 @@ def blazed_response(
         period: Carrier period in pixels.
         block_cols: Columns of a block, at least 4 where there is fringing.
         fringing_px: Gaussian sigma of the blur in pixels.
+        shift_px: How far to the right of the middle the light falls, at most half the columns of a block, either way.
         order: Weights of a block's sub-pixels along the carrier, shape (rows SUBPIXELS,); without them, all of the
             first order and no light of other rows.
-
-    Returns:
-        `own` (indices,) for the columns no neighbour reaches, `pair` (indices, indices) for one side's border.
-    """
-    own, left, _ = shifted_response(tiles, bit_depth, period, block_cols, fringing_px, 0.0, order)
-    return own, left
-
-
-def shifted_response(
-    tiles: NDArray[np.uint16],
-    bit_depth: int,
-    period: int,
-    block_cols: int,
-    fringing_px: float,
-    shift_px: float,
-    order: Complex | None = None,
-) -> tuple[Complex, Complex, Complex]:
-    """Return `blazed_response` for light that falls `shift_px` to the right of a block's middle, onto both neighbours.
-
-    A block's field is `own[k] + left[k, left] + right[k, right]`: what the shifted light meets left and right of the
-    block's middle, borders and the neighbour's strip included.
-
-    Args:
-        tiles: As for `blazed_response`, and so the next four.
-        bit_depth: Panel bits.
-        period: Carrier period in pixels.
-        block_cols: Columns of a block.
-        fringing_px: Gaussian sigma of the blur in pixels.
-        order: As for `blazed_response`.
-        shift_px: At most half the columns of a block, either way.
 
     Returns:
         `own` (indices,), `left` and `right` (indices, indices).

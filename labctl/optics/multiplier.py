@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.optics.crosstalk import ROW_REACH, RowResponse, row_response
-from labctl.optics.modulator import InverseResponse, blazed_tiles, shifted_response
+from labctl.optics.modulator import InverseResponse, blazed_response, blazed_tiles
 
 
 def passive_amplitude(columns: int, rows: int, efficiency: float) -> float:
@@ -79,7 +79,7 @@ class SlitMultiplier:
             rows = row_response(known, self.bit_depth, self.period, self._fringing_px, self.unmodulated)
             order = rows.order
         shift_px = self._shift * self.block[1]
-        own, left, right = shifted_response(
+        own, left, right = blazed_response(
             known, self.bit_depth, self.period, self.block[1], self._fringing_px, shift_px, order
         )
         if rows:
@@ -222,12 +222,6 @@ def slit_power(width_m: float, first_zero_m: float) -> float:
     """
     angle = math.pi * width_m / (2 * first_zero_m)
     return 2 / math.pi * (_sine_integral(2 * angle) - math.sin(angle) ** 2 / angle)
-
-
-def slit_mean_field(width_m: float, first_zero_m: float) -> float:
-    """Return the mean field over the slit relative to that at its centre, Si(pi u) / (pi u); as `slit_power`."""
-    angle = math.pi * width_m / (2 * first_zero_m)
-    return _sine_integral(angle) / angle
 
 
 def slit_half_width(power: float) -> float:

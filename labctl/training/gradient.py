@@ -331,7 +331,7 @@ def noise_warning(rows: Sequence[Agreement], sums: Floats, absorption: Absorptio
     return (
         f"the gradient of layer {layers} drowns in noise (noise floor {min(row.noise_floor for row in drowned):.2f}): "
         f"a cell {absorption.depth:.3g} deep passes {share:.1%} of sums of {np.sqrt(np.mean(sums**2)):.2g} saturation "
-        f"fields rms; raise initial_sd or lower optical_depth"
+        f"fields rms; raise initial_sd, lower optical_depth or take larger batches"
     )
 
 

@@ -100,6 +100,6 @@ def test_an_unknown_plan_is_refused(labctl: Labctl, tmp_path: Path) -> None:
 
 
 def test_an_unknown_bench_is_refused(labctl: Labctl, tmp_path: Path) -> None:
-    assert "vapor_cell: not a bench file that can be read, nor one of: vapour_cell" in refused(
+    assert "vapor_cell: not a bench file that can be read, nor one of: diffractive, fourier, vapour_cell" in refused(
         labctl, tmp_path, bench="vapor_cell"
     )

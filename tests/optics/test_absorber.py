@@ -341,23 +341,6 @@ def test_detuning_may_differ_from_sample_to_sample():
             torch.testing.assert_close(together[row], one)
 
 
-# ---- saturation
-
-WAVELENGTH_M = 780.24e-9
-
-
-@pytest.mark.parametrize(("linewidth_hz", "intensity"), [(6.0e6, 16.5), (NATURAL_LINEWIDTH_HZ, 16.7)])
-def test_the_saturation_intensity_is_the_published_one(linewidth_hz: float, intensity: float):
-    assert absorber.saturation_intensity(WAVELENGTH_M, linewidth_hz) == pytest.approx(intensity, rel=2e-3)
-
-
-@pytest.mark.parametrize(("waist_m", "power_w"), [(60e-6, 0.19e-6), (100e-6, 0.52e-6)])
-@pytest.mark.parametrize("linewidth_hz", [6.0e6, NATURAL_LINEWIDTH_HZ])
-def test_the_saturation_power_is_the_published_one(waist_m: float, power_w: float, linewidth_hz: float):
-    intensity = absorber.saturation_intensity(WAVELENGTH_M, linewidth_hz)
-    assert absorber.saturation_power(waist_m, intensity) == pytest.approx(power_w, rel=0.02)
-
-
 # ---- temperature
 
 

@@ -41,14 +41,14 @@ def signed_levels(levels: int) -> NDArray[np.float64]:
 
 def uniform_response(period: int, sigma_px: float, block_cols: int = 5, bit_depth: int = 8) -> NDArray[np.complex128]:
     """Return the field of every index of a block between two blocks of the same index."""
-    own, pair = blazed_response(blazed_tiles(2 * period, period, bit_depth), bit_depth, period, block_cols, sigma_px)
+    own, pair, _ = blazed_response(blazed_tiles(2 * period, period, bit_depth), bit_depth, period, block_cols, sigma_px)
     return own + 2 * np.diag(pair)
 
 
 def full_field(period: int, sigma_px: float, bit_depth: int = 8) -> float:
     """Return the field of the index for +1 between its like."""
     tile = blazed_tiles(2 * period, period, bit_depth)[FULL : FULL + 1]
-    own, pair = blazed_response(tile, bit_depth, period, 5, sigma_px)
+    own, pair, _ = blazed_response(tile, bit_depth, period, 5, sigma_px)
     return abs(complex(own[0] + 2 * pair[0, 0]))
 
 
@@ -190,7 +190,7 @@ def test_without_blur_nothing_crosses_a_border():
 @pytest.mark.parametrize("block_cols", [4, 5, 30])
 def test_without_fringing_neighbours_do_not_matter(block_cols: int, bit_depth: int):
     tiles = blazed_tiles(16, 8, bit_depth)
-    own, pair = blazed_response(tiles, bit_depth, 8, block_cols, 0.0)
+    own, pair, _ = blazed_response(tiles, bit_depth, 8, block_cols, 0.0)
     alone = blazed_field(tiles, bit_depth, 8)
     beside_any = np.broadcast_to(alone[:, None], pair.shape)
     np.testing.assert_allclose(own[:, None] + pair + pair[:, :1], beside_any, atol=1e-12)
@@ -275,7 +275,7 @@ def row_of_blocks(
 
 def modelled_row(tiles: NDArray[np.uint16], block_cols: int, sigma_px: float) -> NDArray[np.complex128]:
     """Return the same fields as those of each block on its own and of its pairs with both neighbours."""
-    own, pair = blazed_response(tiles, 8, 8, block_cols, sigma_px)
+    own, pair, _ = blazed_response(tiles, 8, 8, block_cols, sigma_px)
     block = np.arange(len(tiles))
     return own + pair[block, np.roll(block, 1)] + pair[block, np.roll(block, -1)]
 
@@ -315,7 +315,7 @@ def test_more_samples_leave_only_the_light_beyond_two_pixels(
 
 @pytest.mark.parametrize(("sigma_px", "published"), [(0.4, 0.92), (0.6, 0.88), (0.8, 0.84)])
 def test_neighbours_of_opposite_sign_weaken_a_weight_about_as_tabulated(sigma_px: float, published: float):
-    own, pair = blazed_response(blazed_tiles(16, 8, 8)[[0, FULL]], 8, 8, 5, sigma_px)
+    own, pair, _ = blazed_response(blazed_tiles(16, 8, 8)[[0, FULL]], 8, 8, 5, sigma_px)
     among_equals = own[1] + 2 * pair[1, 1]
     among_opposites = own[1] + 2 * pair[1, 0]
     assert abs(among_opposites / among_equals) == pytest.approx(published, abs=0.035)

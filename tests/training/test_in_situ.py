@@ -162,7 +162,7 @@ def test_cells_that_pass_no_light_are_named_with_the_cure(small_bench_file: Path
 
     (message,) = warnings_at(0.05)
     assert "layer 2 drowns in noise" in message or "layer 1 and 2 drowns in noise" in message
-    assert "raise initial_sd or lower optical_depth" in message
+    assert "raise initial_sd, lower optical_depth or take larger batches" in message
     assert not warnings_at(0.5)
 
 
