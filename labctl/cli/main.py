@@ -267,7 +267,7 @@ def resume(
 @app.command(cls=LabCommand)
 def calibrate(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME|all", help="Name of a calibration, or all that the bench has use for.")],
+    name: Annotated[str, typer.Argument(metavar="NAME|all", help="A calibration, or all that the bench has use for.")],
     bench: Annotated[str, typer.Option(metavar="BENCH", help="Shipped name or path of a bench file.")],
     simulate: Simulate = None,
     seed: Annotated[int, typer.Option(min=0, help="Drives measurement noise.")] = 0,
