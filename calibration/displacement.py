@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labctl.optics.shift import displaced
+from labctl.optics.shift import axis_ramp, displaced
 
 Shift = tuple[float, float]
 """Samples (down, right)."""
@@ -24,6 +24,8 @@ FIRST_WINDOW, WINDOW = 48, 128
 
 MARGIN = 2
 """Samples along the edges that do not count: what has left the image there cannot be brought back."""
+
+INSIDE = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
 
 PROBE = 0.02
 """Shift by which slopes are taken, in samples."""
@@ -59,10 +61,9 @@ def find_shift(target: Tensor, model: Model, images: Sequence[Tensor]) -> tuple[
     """Return the shift (down, right) at which `model` of `images` is `target`, and the share of power it leaves."""
 
     def rest_in(window: int) -> Callable[[Vector], Vector]:
-        middle = slice(max(0, (target.shape[0] - window) // 2), (target.shape[0] + window) // 2)
-        inside = slice(MARGIN, -MARGIN)
-        seen, parts = target[middle, middle][inside, inside].numpy(), [image[middle, middle] for image in images]
-        return lambda at: misfit(seen, model(parts, (float(at[0]), float(at[1])))[inside, inside].numpy())
+        middle = tuple(slice(max(0, (side - window) // 2), (side + window) // 2) for side in target.shape)
+        seen, parts = target[middle][INSIDE].numpy(), [image[middle] for image in images]
+        return lambda at: misfit(seen, model(parts, (float(at[0]), float(at[1])))[INSIDE].numpy())
 
     first, whole = rest_in(FIRST_WINDOW), np.arange(-REACH, REACH + 1.0)
     starts = [np.array([down, right]) for down in whole for right in whole]
@@ -85,6 +86,13 @@ def moved(images: Sequence[Tensor], shift: Shift) -> Tensor:
     return displaced(images[0], shift)
 
 
+def conjugate_inside(output: Tensor) -> Tensor:
+    """Return the conjugate of an image (rows, cols), dark at its edges, so that none of it is lost when displaced."""
+    inside = torch.zeros_like(output)
+    inside[INSIDE] = output[INSIDE].conj()
+    return inside
+
+
 class Overlap:
     """The sum of one image, displaced, times another: sum over x of a(x - d) b(x), for any d.
 
@@ -97,17 +105,14 @@ class Overlap:
         rows, cols = (2 * side for side in displaced.shape[-2:])
         there = torch.fft.fft2(displaced, s=(rows, cols)) / (rows * cols)
         self._spectrum = (there * torch.fft.fft2(still.conj(), s=(rows, cols)).conj()).numpy()
-        self._frequencies = [np.fft.fftfreq(side).astype(np.float32) for side in (rows, cols)]
 
     def at(self, shift: Vector) -> NDArray[np.complex64]:
         """Return the sums (...) for a shift (down, right) in samples."""
-        down, right = (
-            np.exp(-2j * np.pi * by * frequencies).astype(np.complex64)
-            for by, frequencies in zip(shift, self._frequencies, strict=True)
-        )
+        sides = self._spectrum.shape[-2:]
+        down, right = (axis_ramp(n, float(by)).numpy().astype(np.complex64) for n, by in zip(sides, shift, strict=True))
         return (self._spectrum @ right) @ down
 
-    def on_whole_samples(self, reach: int) -> NDArray[np.complex64]:
+    def on_whole_samples(self, reach: int) -> NDArray[np.complexfloating]:
         """Return the sums (..., 2 reach + 1, 2 reach + 1) for whole shifts of -reach to reach each way."""
         side = np.arange(-reach, reach + 1)
         return np.fft.fft2(self._spectrum)[..., side[:, None], side[None, :]]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from calibration.displacement import MARGIN, Overlap
+from calibration.displacement import Overlap, conjugate_inside
 from calibration.tap_registration_fit import fit_tap_registration, peak_of
 from labctl.bench import Bench, BenchFile
 from labctl.calibrations import MEASURED, Calibration
@@ -138,9 +138,9 @@ class _Table:
         self._room = (math.sqrt(FILL * wells) - math.sqrt(bench.file.reference.electrons.value)) ** 2
 
     def scan(self) -> NDArray[np.float64]:
-        """Return how much of the light sent back finds its way through all masks but the last, by where it is sent from.
+        """Return how much light that is sent back finds its way through all masks but the last, by place.
 
-        Shape (7, 7), whole samples from -3 to 3.
+        Shape (7, 7): it is sent from -3 to 3 whole samples off where it was read.
         """
         self.fields.write_masks([self._random_phase() for _ in self.fields.phases])
         ahead = self.fields.forward(self._object())
@@ -200,9 +200,7 @@ def _images(path: FreeSpacePath) -> set[str]:
 
 def _sent_back(output: Tensor, places: list[tuple[float, float]] | list[tuple[int, int]]) -> Tensor:
     """Return the conjugate of the output's field, its edges dark, displaced to each of `places`."""
-    inside = torch.zeros_like(output)
-    inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = output[MARGIN:-MARGIN, MARGIN:-MARGIN].conj()
-    return torch.stack([displaced(inside, place) for place in places])
+    return torch.stack([displaced(conjugate_inside(output), place) for place in places])
 
 
 tap_registration = Calibration(

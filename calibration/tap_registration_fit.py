@@ -9,12 +9,24 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from calibration.displacement import MARGIN, Overlap, Vector, find_shift, least_squares, misfit, moved, through_mask
+from calibration.displacement import (
+    Overlap,
+    Vector,
+    conjugate_inside,
+    find_shift,
+    least_squares,
+    misfit,
+    moved,
+    through_mask,
+)
 from labctl.errors import FitRejected
 from labctl.ledger import NORMAL_95, Estimate, Fit
 
 WORST_MISFIT = 0.3
 """Share of an image's power, or of the balance's, that may be left unexplained; a tenth at reference noise."""
+
+FAINTEST_PEAK = 1.5
+"""Peak of a scan over its median below which there is none; random light stays below, light that returns is above 3."""
 
 LARGEST_SD = 0.05
 """Samples to which trainers need every image (reference-benches section 2)."""
@@ -54,12 +66,13 @@ def fit_tap_registration(data: Mapping[str, Any]) -> Fit:
     be told from the backward tap: the error DMD keeps the file's value, and the tap's uncertainty holds its.
 
     Args:
-        data: Names `forward`, `backward`, `output_camera`, `injector`; `injector_at` and `injector_sd` of the file, `axis_sd`
-            of the way from the last mask to the output; `saturated` pixels by camera; `scan` (see `peak_of`), empty
-                before a single mask; `sent_from` (places, 2); and by set of masks, fields at no shift: `still` (sets, masks,
-            rows, cols) behind each mask, `moved` (sets, masks, moves, rows, cols) with that mask's pattern moved, its
-            transmission changed by `ratios`; at the output `output`, `outputs_moved` of the same, and `carried`, what
-            free space makes of the last of `still`; and `returned` (sets, masks, places, rows, cols).
+        data: Names `forward`, `backward`, `output_camera`, `injector`; `injector_at` and `injector_sd` of the file,
+            `axis_sd` of the way from the last mask to the output; `saturated` pixels by camera; `scan` (see `peak_of`),
+            empty before a single mask; `sent_from` (places, 2); and by set of masks, fields at no shift: `still`
+            (sets, masks, rows, cols) behind each mask, `moved` (sets, masks, moves, rows, cols) with that mask's
+            pattern moved, its transmission changed by `ratios`; at the output `output`, `outputs_moved` of the same,
+            and `carried`, what free space makes of the last of `still`; and `returned` (sets, masks, places, rows,
+            cols).
 
     Raises:
         FitRejected: A camera is saturated or sees no light, or images do not follow what was sent.
@@ -96,14 +109,20 @@ def _require_light(data: Mapping[str, Any]) -> None:
     for camera, fields in seen.items():
         if not np.abs(fields).max() > 0:
             raise FitRejected(f"{camera}: no light; check its beam, its shutter and the reference")
-    scan = data["scan"]
-    if scan.size:
-        row, column = np.unravel_index(int(scan.argmax()), scan.shape)
-        if row in (0, scan.shape[0] - 1) or column in (0, scan.shape[1] - 1):
-            raise FitRejected(
-                f"{data['injector']}: light comes back best from the edge of the scan, {scan.shape[0] // 2} samples "
-                "off; align its image with the output camera's, or enter in the bench file where it lies"
-            )
+
+
+def _require_peak(injector: str, scan: NDArray[np.float64]) -> None:
+    if scan.max() < FAINTEST_PEAK * np.median(scan):
+        raise FitRejected(
+            f"{injector}: what it sends finds its way back from no place; check its beam, and that its image lies "
+            f"within {scan.shape[0] // 2} samples of the output camera's"
+        )
+    row, column = np.unravel_index(int(scan.argmax()), scan.shape)
+    if row in (0, scan.shape[0] - 1) or column in (0, scan.shape[1] - 1):
+        raise FitRejected(
+            f"{injector}: light comes back best from the edge of the scan, {scan.shape[0] // 2} samples off; align "
+            "its image with the output camera's, or enter in the bench file where it lies"
+        )
 
 
 def _systematic(data: Mapping[str, Any]) -> dict[str, list[float]]:
@@ -121,7 +140,7 @@ def _one_set(data: Mapping[str, Any], one: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for k, camera in enumerate(data["forward"]):
         pairs = zip(taken["moved"][k], taken["ratios"][k], strict=True)
-        each = [find_shift(moved, through_mask, [taken["still"][k], ratio]) for moved, ratio in pairs]
+        each = [find_shift(image, through_mask, [taken["still"][k], ratio]) for image, ratio in pairs]
         found[camera] = np.mean([shift for shift, _ in each], axis=0)
         worst = max(left for _, left in each)
         found[f"{camera}.misfit"] = _acceptable(camera, "does not show how its mask was rewritten", worst)
@@ -129,7 +148,9 @@ def _one_set(data: Mapping[str, Any], one: int) -> dict[str, Any]:
     off, left = find_shift(taken["output"], moved, [taken["carried"]])
     found[camera] = off + found[data["forward"][-1]]
     found[f"{camera}.misfit"] = _acceptable(camera, "does not show the light of the last mask", left)
-    fixed = None if len(data["forward"]) > 1 else found[camera] + data["injector_at"]
+    fixed = found[camera] + data["injector_at"] if len(data["forward"]) == 1 else None
+    if fixed is None:
+        _require_peak(data["injector"], data["scan"])
     sent, backward, left = _balance(data["sent_from"], taken, fixed)
     found[f"{data['injector']}.misfit"] = _acceptable(data["injector"], "sends back light that does not balance", left)
     if fixed is None:
@@ -154,17 +175,16 @@ def _acceptable(name: str, fault: str, left: float) -> float:
 def _balance(
     places: Vector, taken: Mapping[str, torch.Tensor], fixed: Vector | None
 ) -> tuple[Vector, list[Vector], float]:
-    """Return where light sent back lands less where it was read, each backward tap's shift less the forward one's, and
-    the share that is left unexplained.
+    """Return where what is sent back lands, each backward tap's shift less the forward one's, and the share left over.
 
     The sum of m u at a mask is a multiple of the sum of what was sent times U: when it is sent from place to place,
-    and when u and U change as the mask is moved. The first is given where it is `fixed`.
+    and when u and U change as the mask is moved. The place is the shift of the error DMD and the output camera
+    together, given where it is `fixed`.
     """
     output = taken["output"]
     masks = len(taken["still"])
-    inside = torch.zeros_like(output)
-    inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = output[MARGIN:-MARGIN, MARGIN:-MARGIN].conj()
-    sent = [Overlap(inside, torch.cat([output[None], moved])) for moved in taken["outputs_moved"]]
+    inside = conjugate_inside(output)
+    sent = [Overlap(inside, torch.cat([output[None], others])) for others in taken["outputs_moved"]]
     ahead = torch.cat([taken["still"][:, None], taken["moved"]], dim=1)
     back = [Overlap(m[:, None], u) for m, u in zip(taken["returned"], ahead, strict=True)]
     free = 2 if fixed is None else 0

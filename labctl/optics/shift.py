@@ -13,11 +13,12 @@ def shift_ramp(shape: tuple[int, int], shift: tuple[float, float]) -> Tensor:
         shape: Rows and columns of the spectrum.
         shift: Displacement in samples along each.
     """
-    down, right = (_along(n, by) for n, by in zip(shape, shift, strict=True))
+    down, right = (axis_ramp(n, by) for n, by in zip(shape, shift, strict=True))
     return torch.outer(down, right).to(torch.complex64)
 
 
-def _along(n: int, by: float) -> Tensor:
+def axis_ramp(n: int, by: float) -> Tensor:
+    """Return the factor along one axis of `n` frequencies that displaces by `by` samples; complex128, FFT order."""
     phase = -2 * math.pi * by * torch.fft.fftfreq(n, dtype=torch.float64)
     turn = torch.sin(phase)
     if n % 2 == 0:  # the highest frequency is its own opposite: a displacement back must be the transpose of one forth

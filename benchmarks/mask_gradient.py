@@ -1,0 +1,202 @@
+"""How true the gradient of phase masks is that a bench measures: `python benchmarks/mask_gradient.py [BENCH]`.
+
+One mask and three, digits on the published detectors. Cosines of the measured gradient to that of the twin's own light
+by automatic differentiation, the worst mask: with ideal taps; with all hidden errors on and the taps as the bench file
+has them, as `tap_registration` finds them, and exactly known; and with every backward tap a part of a sample off. At
+reference noise the floor is the cosine between two measurements of the same gradient. The curve goes to
+`benchmarks/results/mask_gradient.png`.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from calibration.tap_registration import fit_tap_registration, measure_tap_registration
+from labctl.bench import Bench, load_bench
+from labctl.documents import read_bench_document
+from labctl.errors import RunAborted
+from labctl.experiments.diffractive.detectors import detector_powers
+from labctl.experiments.diffractive.in_situ.fields import BenchFields
+from labctl.experiments.diffractive.in_situ.gradient import mask_gradient
+from labctl.experiments.diffractive.in_situ.plan import plane_detectors
+from labctl.experiments.diffractive.losses import normalised_cross_entropy
+from labctl.experiments.diffractive.objects import object_fields
+from labctl.optics.parameters import Values
+from labctl.plan import parse_settings
+from labctl.training.datasets import load_dataset
+
+PICTURE = Path(__file__).parent / "results" / "mask_gradient.png"
+SAMPLES = 4
+LARGEST_PHASE_RAD = 3.0
+OFF = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+PRINTED = (0.05, 0.2)
+IDEAL_BAR, REGISTERED_BAR = 0.9999, 0.999
+QUIET: Mapping[str, Any] = {"simulation.noise_scale": 0}
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Cosine of the worst mask for backward taps that are off by `OFF`, nan where the step is refused.
+
+    Args:
+        cosines: For every element of `OFF`.
+        floor: Cosine between two measurements with taps exactly known.
+    """
+
+    cosines: Sequence[float]
+    floor: float
+
+
+def one_mask(bench: str) -> dict[str, Any]:
+    """Return the overrides that leave the first mask of a bench, its backward camera exposed as the last one's was."""
+    document = read_bench_document(bench, {}).data
+    light, devices = document["light"], document["devices"]
+    masks = [element["mask"] for element in light if "mask" in element]
+    first, last = masks[0]["backward"]["camera"], masks[-1]["backward"]["camera"]
+    exposure = devices[last]["settings"]["exposure"]
+    return {"light": [*light[:3], *light[-2:]], f"devices.{first}.settings.exposure": exposure}
+
+
+class Batch:
+    """A few digits under random masks on an open simulated bench."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        fields, digits = BenchFields(bench), load_dataset("sample", None)
+        images = torch.from_numpy(np.asarray(digits.train_images[:SAMPLES], np.float32) / 255)
+        self.objects = object_fields(images, round(0.4 * min(fields.grid.shape)), fields.grid.shape)
+        self.labels = torch.from_numpy(np.asarray(digits.train_labels[:SAMPLES], np.int64))
+        self.detectors = plane_detectors(fields)
+        generator = torch.Generator().manual_seed(5)
+        self.phases = [LARGEST_PHASE_RAD * torch.rand(fields.grid.shape, generator=generator) for _ in fields.phases]
+
+    def loss(self, intensity: Tensor) -> Tensor:
+        """Return the loss that masks are trained with."""
+        return normalised_cross_entropy(detector_powers(intensity, self.detectors), self.labels)
+
+    def measured(self, believed: Values) -> Sequence[Tensor]:
+        """Return the measured gradient of every mask, believing some parameters.
+
+        Raises:
+            RunAborted: The bench refuses it.
+        """
+        fields = BenchFields(self.bench, believed)
+        fields.write_masks(self.phases)
+        return mask_gradient(fields, "optical", self.objects, self.loss).masks
+
+    def true(self) -> Sequence[Tensor]:
+        """Return the gradient in the twin's own light."""
+        fields, light = BenchFields(self.bench), vars(self.bench)["_light"]
+        fields.model_masks(self.phases)
+        phases = [phase.requires_grad_() for phase in fields.phases]
+        source = next(iter(vars(light)["_profiles"]))
+        sent = fields.as_sent(self.objects) * vars(light)["_profiles"][source]
+        masks = [panel.transmission(phase) for panel, phase in zip(light.planes.panels, phases, strict=True)]
+        output = light.planes.forward(sent, masks)[-1]
+        return torch.autograd.grad(self.loss(output.real**2 + output.imag**2), phases)
+
+    def worst_cosine(self, believed: Values) -> float:
+        """Return the cosine of the worst mask, nan where the bench refuses the step."""
+        try:
+            return worst(self.measured(believed), self.true())
+        except RunAborted:
+            return float("nan")
+
+    def shifts(self) -> dict[str, float]:
+        """Return the true shifts of all images."""
+        values = vars(self.bench)["_light"].truth.values
+        hops = {hop.name for hop in self.bench.file.path.hops}
+        return {name: value for name, value in values.items() if ".shift_" in name and name.split(".")[0] not in hops}
+
+    def registered(self, seed: int) -> dict[str, float]:
+        """Return the shifts that `tap_registration` finds."""
+        settings = parse_settings(measure_tap_registration, {})
+        record = list(measure_tap_registration(self.bench, settings, np.random.default_rng(seed)))[-1]
+        found = fit_tap_registration({**record.values, **record.arrays}).parameters
+        return {name: float(one.value) for name, one in found.items()}
+
+    def curve(self) -> Curve:
+        """Return the cosine against how far the backward taps are off."""
+        known = self.shifts()
+        backward = [f"{mask.backward.camera}.shift_y" for mask in self.bench.file.path.masks if mask.backward]
+        beside = [known | {name: known[name] + off for name in backward} for off in OFF]
+        return Curve([self.worst_cosine(one) for one in beside], worst(self.measured(known), self.measured(known)))
+
+
+def worst(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    """Return the smallest cosine of two gradients of each mask."""
+    pairs = zip(one, other, strict=True)
+    return min(torch.cosine_similarity(a.ravel(), b.ravel(), 0).item() for a, b in pairs)
+
+
+def measure(bench: str, overrides: Mapping[str, Any], seed: int) -> tuple[dict[str, float], dict[str, Curve]]:
+    """Return cosines by what is believed, and curves by noise, of one bench and truth."""
+    found: dict[str, float] = {}
+    curves: dict[str, Curve] = {}
+    ideal = {**overrides, **QUIET, "simulation.imperfections": False}
+    with Bench(load_bench(bench, ideal), True, seed=seed, truth_seed=seed) as table:
+        found["ideal taps, noise-free"] = Batch(table).worst_cosine({})
+    for noise, changes in (("noise-free", QUIET), ("reference noise", {})):
+        with Bench(load_bench(bench, {**overrides, **changes}), True, seed=seed, truth_seed=seed) as table:
+            batch = Batch(table)
+            found[f"taps as the file has them, {noise}"] = batch.worst_cosine({})
+            found[f"taps registered, {noise}"] = batch.worst_cosine(batch.registered(seed))
+            curve = curves[noise] = batch.curve()
+        found[f"taps exactly known, {noise}"] = curve.cosines[0]
+        found |= {f"off by {off} px, {noise}": curve.cosines[OFF.index(off)] for off in PRINTED}
+        found[f"floor, {noise}"] = curve.floor
+    return found, curves
+
+
+def plot(curves: Mapping[int, Mapping[str, Curve]]) -> None:
+    """Write the curves of cosine against tap error, by number of masks and noise."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for masks, by_noise in curves.items():
+        for noise, curve in by_noise.items():
+            style = "-" if noise == "noise-free" else "--"
+            name = f"{masks} mask{'s' if masks > 1 else ''}, {noise}"
+            axes.plot(OFF, curve.cosines, style, marker="o", label=name, color=f"C{masks // 2}")
+    axes.set(xlabel="backward taps off by (samples)", ylabel="cosine to the true gradient, worst mask")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    PICTURE.parent.mkdir(exist_ok=True)
+    figure.savefig(PICTURE, dpi=120)
+
+
+def main() -> None:
+    """Print the table of a bench, and plot its curves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bench", nargs="?", default="diffractive", help="shipped name or path, of three masks")
+    parser.add_argument("--truth-seed", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    results = {
+        masks: measure(options.bench, overrides, options.truth_seed)
+        for masks, overrides in ((1, one_mask(options.bench)), (3, {}))
+    }
+    table = Table(title=f"{options.bench}, truth {options.truth_seed}: cosine to the true gradient, worst mask")
+    for column in ("", "1 mask", "3 masks", "bar"):
+        table.add_column(column, justify="left" if not column else "right")
+    bars = {"ideal taps, noise-free": IDEAL_BAR, "taps registered, noise-free": REGISTERED_BAR}
+    for name in results[1][0]:
+        cells = [f"{found[name]:.5f}" if np.isfinite(found[name]) else "refused" for found, _ in results.values()]
+        table.add_row(name, *cells, f"{bars[name]:g}" if name in bars else "")
+    console.print(table)
+    plot({masks: curves for masks, (_, curves) in results.items()})
+    console.print(f"curves: {PICTURE}")
+
+
+if __name__ == "__main__":
+    main()
