@@ -46,11 +46,12 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
     def start() -> None:
         torch.set_num_threads(1)
+        torch.get_num_threads()  # a thread takes over what was set last when it first asks: now, and not later
         ready.wait()
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="labctl-optics", initializer=start)
     for _ in range(threads):
         pool.submit(bool)
     ready.wait()
-    torch.set_num_threads(before)  # threads begun later take over what was set last, by whichever thread
+    torch.set_num_threads(before)
     return pool
