@@ -2,7 +2,8 @@
 
 `python benchmarks/calibration_coverage.py [BENCH] [--truths 20] [--steps 4]` calibrates as many twins of a bench at its
 reference noise, and compares with `python -m sim_backends.truth`. Then it trains for a few steps on the first of them,
-first believing the bench file and then the ledger, and prints the gradient agreement of both.
+first believing the bench file and then the ledger, and prints the gradient agreement of both; for benches in free
+space that is in `benchmarks/mask_gradient.py`.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.bench import Bench, BenchFile, load_bench
-from labctl.calibrations import MEASURED, Calibration, find_calibrations, load_calibration
+from labctl.calibrations import MEASURED, Calibration, calibrations_of
 from labctl.ledger import NORMAL_95, Entry, write_entry
 from labctl.plan import parse_settings
 from labctl.training.in_situ import train_in_situ
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     options = parser.parse_args()
     began_s, file = time.monotonic(), load_bench(options.bench)
-    calibrations = [load_calibration(name) for name in find_calibrations()]
+    calibrations = calibrations_of(file)
     with tempfile.TemporaryDirectory() as folder:
         errors: list[dict[str, NDArray[np.float64]]] = []
         for seed in range(1, options.truths + 1):
@@ -101,7 +102,8 @@ def main() -> None:
                 for entry in entries:
                     write_entry(Path(folder), entry)
         lines = [f"bench {file.name}, {options.truths} truths, 95 % intervals", *coverage_lines(errors), ""]
-        for label, ledger in (("bench file", None), ("ledger", Path(folder))):
+        labels = () if file.in_free_space else (("bench file", None), ("ledger", Path(folder)))
+        for label, ledger in labels:
             means = agreement(file, 1, ledger, options.steps)
             shown = (f"{key} {', '.join(f'{one:.3f}' for one in by_layer)}" for key, by_layer in means.items())
             lines.append(f"agreement of layers, {label:10} believed: {'; '.join(shown)}")

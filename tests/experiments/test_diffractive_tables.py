@@ -101,7 +101,7 @@ def test_a_few_hundred_digits_teach_plates_more_than_chance(tmp_path: Path):
 def test_every_kind_of_plate_learns_with_both_losses(kind: Any, loss: Any):
     modulation = Modulation(kind, "sigmoid" if loss == "mse" else "free")
     train = load_splits(DATA)[0]
-    latent = initial_latent(GEOMETRY, modulation)
+    latent = initial_latent(2, (32, 32), modulation)
     learner = Learner(Classifier(OPTICS), replace(TRAINING, modulation=modulation, loss=loss), None, latent)
     objective = Objective(100, lambda chosen: learner.loss(train.images[chosen], train.labels[chosen]), lambda: 0.0)
     run = Training(latent, Recipe(3, 20, 0.1), objective, 0)
@@ -114,7 +114,7 @@ def test_every_kind_of_plate_learns_with_both_losses(kind: Any, loss: Any):
 def test_each_number_of_plates_has_its_hops():
     for plates in (1, 10):
         geometry = GEOMETRY.with_plates(plates)
-        latent = initial_latent(geometry, Modulation())
+        latent = initial_latent(plates, (32, 32), Modulation())
         field = torch.ones((1, 32, 32), dtype=torch.complex64)
         assert output_field(field, transmission(latent, Modulation()), geometry.transfers()).shape == (1, 32, 32)
 
@@ -127,6 +127,17 @@ def test_frozen_plates_stay_and_light_passes_them_first(tmp_path: Path):
     assert float(np.ptp(all_plates.phase[2])) > 0
     kept = read_plates(tmp_path / "more" / "plates.safetensors")
     assert np.array_equal(kept.phase, all_plates.phase)
+
+
+def test_flat_plates_inserted_before_the_detectors_change_nothing():
+    more = GEOMETRY.with_inserted(2)
+    assert sum(more.distances_m) == pytest.approx(sum(GEOMETRY.distances_m))
+    field = torch.zeros((1, 32, 32), dtype=torch.complex64)
+    y, x = GEOMETRY.grid.coordinates_m()
+    field[0] = torch.from_numpy(np.exp(-(x**2 + y**2) / (2e-3) ** 2))  # stays far from the edges
+    before = output_field(field, Transmission(torch.zeros(2, 32, 32), None), GEOMETRY.transfers())
+    after = output_field(field, Transmission(torch.zeros(4, 32, 32), None), more.transfers())
+    assert float((before - after).norm() / before.norm()) < 0.01
 
 
 def test_light_behind_frozen_plates_is_that_of_the_whole_network():

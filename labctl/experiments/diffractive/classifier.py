@@ -193,8 +193,8 @@ def train_plates(training: ClassifierTraining, frozen: Plates | None, folder: Pa
     """
     optics, where = training.optics, device()
     train, validation, _ = load_splits(training.data)
-    own = optics.geometry.with_plates(optics.geometry.plates - (len(frozen) if frozen else 0))
-    latent = initial_latent(own, training.modulation, where)
+    own = optics.geometry.plates - (len(frozen) if frozen else 0)
+    latent = initial_latent(own, optics.geometry.grid.shape, training.modulation, where)
     first = None if frozen is None else transmission_of(frozen, where)
     learner = Learner(Classifier(optics, where), training, first, latent)
     objective = Objective(

@@ -20,10 +20,11 @@ class Geometry:
         plates: 1 to 10.
         to_first_m: Object to first plate.
         spacing_m: Plate to plate.
-        to_output_m: Last plate to output plane.
+        to_output_m: Last plate, but for those inserted, to output plane.
+        inserted: The last of the plates, that stand evenly in the way to the output plane.
 
     Raises:
-        ConfigError: The number of plates is not 1 to 10.
+        ConfigError: The number of plates is not 1 to 10, or none is left before those inserted.
     """
 
     grid: Grid
@@ -32,19 +33,28 @@ class Geometry:
     to_first_m: float
     spacing_m: float
     to_output_m: float
+    inserted: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.plates <= MOST_PLATES:
             raise ConfigError(f"diffractive network of {self.plates} plates: give 1 to {MOST_PLATES}")
+        if not 0 <= self.inserted < self.plates:
+            raise ConfigError(f"{self.inserted} inserted of {self.plates} plates: give 0 to {self.plates - 1}")
 
     @property
     def distances_m(self) -> tuple[float, ...]:
         """Lengths of the plates + 1 hops."""
-        return self.to_first_m, *(self.plates - 1) * (self.spacing_m,), self.to_output_m
+        parts = self.inserted + 1
+        own = self.plates - self.inserted
+        return self.to_first_m, *(own - 1) * (self.spacing_m,), *parts * (self.to_output_m / parts,)
 
     def with_plates(self, plates: int) -> "Geometry":
         """Return the geometry of another number of plates at the same distances."""
         return replace(self, plates=plates)
+
+    def with_inserted(self, plates: int) -> "Geometry":
+        """Return the geometry with so many plates more, evenly in the last way: the detectors stay where they are."""
+        return replace(self, plates=self.plates + plates, inserted=self.inserted + plates)
 
     def reduced(self, pixels: int) -> "Geometry":
         """Return the geometry on `pixels` x `pixels` neurons of the same pitch, all distances shortened alike.
@@ -52,9 +62,8 @@ class Geometry:
         The angles under which a plate sees its neighbour stay, and with them which neurons are connected.
         """
         scale = pixels / self.grid.shape[0]
-        grid = Grid((pixels, pixels), self.grid.pitch_m)
-        lengths = (self.to_first_m * scale, self.spacing_m * scale, self.to_output_m * scale)
-        return Geometry(grid, self.wavelength_m, self.plates, *lengths)
+        lengths = {name: scale * getattr(self, name) for name in ("to_first_m", "spacing_m", "to_output_m")}
+        return replace(self, grid=Grid((pixels, pixels), self.grid.pitch_m), **lengths)
 
     def cut(self, pixels: int) -> "Geometry":
         """Return the geometry on the middle `pixels` x `pixels` neurons, all distances kept."""

@@ -125,7 +125,8 @@ def train_imager(asked: ImagerTraining, folder: Path) -> Mapping[str, Any]:
     train, validation, test = load_splits(settings.data)
     train_images = _with_bars(train.images, asked.side, np.random.default_rng([asked.seed, 1]))
     validation_images = _with_bars(validation.images, asked.side, np.random.default_rng([asked.seed, 2]))
-    latent, modulation = initial_latent(settings.geometry, Modulation(), where), Modulation()
+    count, shape, modulation = settings.geometry.plates, settings.geometry.grid.shape, Modulation()
+    latent = initial_latent(count, shape, modulation, where)
 
     def loss(images: NDArray[np.uint8]) -> Tensor:
         wanted, intensity = imager.passed(images, transmission(latent, modulation))
@@ -138,7 +139,7 @@ def train_imager(asked: ImagerTraining, folder: Path) -> Mapping[str, Any]:
     run = Training(latent, settings.recipe, objective, asked.seed)
     train_kept(run, folder, repr(asked))
     plates = transmission(run.best, modulation)
-    flat = transmission(initial_latent(settings.geometry, modulation, where), modulation)
+    flat = transmission(initial_latent(count, shape, modulation, where), modulation)
     kept = plates_of(plates, settings.geometry)
     write_plates(kept, folder / PLATES_FILE)
     (folder / "plates.png").write_bytes(png(plates_figure(kept)))

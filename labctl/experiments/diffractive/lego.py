@@ -26,7 +26,7 @@ from labctl.experiments.diffractive.classifier import (
     train_classifier,
 )
 from labctl.experiments.diffractive.data import Data
-from labctl.experiments.diffractive.geometry import CLASSIFIER
+from labctl.experiments.diffractive.geometry import CLASSIFIER, Geometry
 from labctl.experiments.table import Cell, Results, Table
 from labctl.report.comparison import Row
 
@@ -73,12 +73,11 @@ class Bricks:
 
     def more(self) -> ClassifierTraining:
         """Return the training of the appended plates."""
-        return with_plates(self.first, self.first.optics.geometry.plates + self.appended)
+        return on_geometry(self.first, self.first.optics.geometry.with_inserted(self.appended))
 
 
-def with_plates(training: ClassifierTraining, plates: int) -> ClassifierTraining:
-    """Return a training on the geometry of another number of plates."""
-    geometry = training.optics.geometry.with_plates(plates)
+def on_geometry(training: ClassifierTraining, geometry: Geometry) -> ClassifierTraining:
+    """Return a training on another geometry."""
     return replace(training, optics=replace(training.optics, geometry=geometry))
 
 
@@ -86,8 +85,9 @@ def play(bricks: Bricks, folder: Path) -> Mapping[str, Any]:
     """Return what the first plates, those with others appended, and what is left of them do with the test images."""
     first, alone = train_classifier(bricks.first, folder / "first")
     more = train_classifier(bricks.more(), folder / "more", frozen=first)[1]
+    geometry = bricks.first.optics.geometry
     peeled = {
-        str(kept): on_test_images(with_plates(bricks.first, kept), first.peeled(kept))["accuracy"]
+        str(kept): on_test_images(on_geometry(bricks.first, geometry.with_plates(kept)), first.peeled(kept))["accuracy"]
         for kept in bricks.peeled
     }
     return {"first": alone, "more": more, "peeled": peeled}
@@ -130,7 +130,7 @@ d2nn_lego = Table(
     _cells,
     _rows,
     _figure,
-    "Appended plates stand behind the first five at the same distances, the detectors behind them; only they are "
+    "Appended plates stand evenly between the fifth and the detectors, which stay where they are; only they are "
     "trained. Peeled: the last plates are taken away and the detectors moved up, nothing is trained again. Quick: "
     "64 x 64 neurons of the same pitch, everything else reduced alike, and 20,000 training digits.",
 )

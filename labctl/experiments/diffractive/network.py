@@ -52,14 +52,15 @@ class Transmission:
         return torch.complex(amplitude * torch.cos(self.phase), amplitude * torch.sin(self.phase))
 
 
-def initial_latent(geometry: Geometry, modulation: Modulation, device: str = "cpu") -> dict[str, Tensor]:
-    """Return the latent values of flat plates: one phase everywhere, nearly transparent."""
-    shape = (geometry.plates, *geometry.grid.shape)
+def initial_latent(
+    plates: int, shape: tuple[int, int], modulation: Modulation, device: str = "cpu"
+) -> dict[str, Tensor]:
+    """Return the latent values of flat plates of `shape` neurons: one phase everywhere, nearly transparent."""
     latent = {}
     if modulation.kind != "amplitude":
-        latent["phase"] = torch.zeros(shape, device=device)
+        latent["phase"] = torch.zeros((plates, *shape), device=device)
     if modulation.kind != "phase":
-        latent["amplitude"] = torch.full(shape, OPEN, device=device)
+        latent["amplitude"] = torch.full((plates, *shape), OPEN, device=device)
     return latent
 
 
