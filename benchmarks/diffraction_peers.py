@@ -11,13 +11,14 @@ import types
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torchoptics
 from torch import Tensor
 from torchoptics.elements import PhaseModulator
 
-from labctl.optics.diffraction import diffract_phase
+from labctl.optics.diffraction import Loss, backpropagate, diffract_phase, phase_only
 from labctl.optics.grid import Grid
 from labctl.optics.propagation import Hop, propagate, transfer_function
 
@@ -36,10 +37,19 @@ class Stack:
     Args:
         output: Field at the output of amplitudes (n, N, N).
         phases: What is trained, in rad.
+        backpropagate: Finds the gradient of a loss for amplitudes; through the whole batch at once by default.
     """
 
     output: Callable[[Tensor], Tensor]
     phases: Sequence[Tensor]
+    backpropagate: Callable[[Tensor, Loss], Any] | None = None
+
+    def gradient_of(self, amplitudes: Tensor, loss: Loss) -> None:
+        """Add the gradient of a loss to that of the phases."""
+        if self.backpropagate:
+            self.backpropagate(amplitudes, loss)
+        else:
+            loss(self.output(amplitudes), slice(None)).backward()
 
 
 def start_phases(size: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -48,11 +58,15 @@ def start_phases(size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.rand(PLATES, size, size, dtype=torch.float64, generator=generator).mul(2 * torch.pi).to(dtype)
 
 
-def labctl(size: int, dtype: torch.dtype = torch.complex64, *, recompute: bool = False) -> Stack:
+def labctl(size: int, dtype: torch.dtype = torch.complex64) -> Stack:
     """Return labctl's stack, one transform of twice the grid per hop."""
     transfers = [_transfer(size, dtype)] * (PLATES + 1)
     phases = start_phases(size, transfers[0].real.dtype).requires_grad_()
-    return Stack(lambda amplitudes: diffract_phase(amplitudes, phases, transfers, recompute=recompute), [phases])
+    return Stack(
+        lambda amplitudes: diffract_phase(amplitudes, phases, transfers),
+        [phases],
+        lambda amplitudes, loss: backpropagate(amplitudes, phase_only(phases), transfers, loss),
+    )
 
 
 def labctl_autograd(size: int) -> Stack:
@@ -155,7 +169,6 @@ class _Unused(types.ModuleType):
 
 STACKS: dict[str, Callable[[int], Stack]] = {
     "labctl": labctl,
-    "labctl, recompute": lambda size: labctl(size, recompute=True),
     "labctl, plain autograd": labctl_autograd,
     "torchoptics, its default padding": torchoptics_stack,
     "torchoptics, twice the grid": lambda size: torchoptics_stack(size, padding=2),

@@ -1,7 +1,7 @@
 """How true the gradient of phase masks is that a bench measures: `python benchmarks/mask_gradient.py [BENCH]`.
 
-One mask and three, digits on the published detectors. Cosines of the measured gradient to that of the twin's own light
-by automatic differentiation, the worst mask: with ideal taps; with all hidden errors on and the taps as the bench file
+One mask and three, digits on the published detectors. Cosines of the measured gradient to that of the twin's light by
+automatic differentiation, the worst mask: with ideal taps; with all hidden errors on and the taps as the bench file
 has them, as `tap_registration` finds them, and exactly known; and with every backward tap off by parts of a sample, down
 and right. At reference noise the floor is the cosine between two measurements of the same gradient. The curve goes to
 `benchmarks/results/mask_gradient.png`.

@@ -6,7 +6,7 @@ of autograd's gradient: that is light, which crosses plates and free space as on
 of a plate is the product of the two fields that meet there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,11 @@ from labctl.optics.propagation import check_grid
 from labctl.optics.threads import share_out
 from labctl.optics.window import Window, chunks
 
+Loss = Callable[[Tensor, slice], Tensor]
+"""Loss of some samples, to be summed over all, from their fields at the output (k, rows, cols) and which they are."""
 
-def diffract(field: Tensor, masks: Tensor, transfers: Sequence[Tensor], *, recompute: bool = False) -> Tensor:
+
+def diffract(field: Tensor, masks: Tensor, transfers: Sequence[Tensor]) -> Tensor:
     """Return the field at the output plane, (n, rows, cols); differentiable once, in field and masks.
 
     Computed in the precision of the transfer functions. Samples are shared out among as many threads as
@@ -29,22 +32,53 @@ def diffract(field: Tensor, masks: Tensor, transfers: Sequence[Tensor], *, recom
         field: Field at the first plane, complex or real, (n, rows, cols).
         masks: Transmission of the plates, complex or real, (plates, rows, cols).
         transfers: Transfer functions of the plates + 1 hops, from `labctl.optics.propagation.transfer_function`.
-        recompute: Whether the way back finds the fields at the plates once more instead of keeping n * plates of
-            them; a training step then takes about 1.4 times as long.
 
     Raises:
         ConfigError: Shapes do not fit, or a mask holds a value that is no number.
     """
     _check(field, masks, transfers)
     dtype = transfers[0].dtype
-    keep = torch.is_grad_enabled() and masks.requires_grad and not recompute
+    keep = torch.is_grad_enabled() and masks.requires_grad
     output: Any = _Diffract.apply(keep, field.to(dtype), masks.to(dtype), *transfers)
     return output
 
 
-def diffract_phase(field: Tensor, phases: Tensor, transfers: Sequence[Tensor], *, recompute: bool = False) -> Tensor:
+def diffract_phase(field: Tensor, phases: Tensor, transfers: Sequence[Tensor]) -> Tensor:
     """Return the field behind plates that only delay; `phases` in rad, (plates, rows, cols), else as `diffract`."""
-    return diffract(field, torch.complex(torch.cos(phases), torch.sin(phases)), transfers, recompute=recompute)
+    return diffract(field, phase_only(phases), transfers)
+
+
+def phase_only(phases: Tensor) -> Tensor:
+    """Return the transmission of plates that only delay; `phases` in rad."""
+    return torch.complex(torch.cos(phases), torch.sin(phases))
+
+
+def backpropagate(field: Tensor, masks: Tensor, transfers: Sequence[Tensor], loss: Loss) -> Tensor:
+    """Return the loss of a batch and add its gradient to that of what `masks` were computed from.
+
+    Equal to `loss(diffract(field, masks, transfers), slice(n)).backward()`, but a few samples at a time: the fields at
+    the plates of no more are kept.
+
+    Args:
+        field: As for `diffract`; no gradient is found for it.
+        masks: As for `diffract`.
+        transfers: As for `diffract`.
+        loss: Sum over samples; a mean divides by the number of all samples.
+
+    Raises:
+        ConfigError: As `diffract`.
+    """
+    leaf = masks.detach().requires_grad_()
+    total = torch.zeros((), device=field.device)
+    first = chunks(field[:1].to(transfers[0].dtype).expand(len(field), -1, -1))[0]
+    at_once = (first.stop - first.start) * _threads(field)
+    for start in range(0, len(field), at_once):
+        part = slice(start, min(start + at_once, len(field)))
+        value = loss(diffract(field[part], leaf, transfers), part)
+        value.backward()
+        total += value.detach()
+    masks.backward(leaf.grad)
+    return total
 
 
 class _Diffract(torch.autograd.Function):
@@ -64,7 +98,7 @@ class _Diffract(torch.autograd.Function):
                 output[chunk] = window.cross(light, plate, transfers[-1]).mT
 
         share_out(run, chunks(field), _threads(field))
-        ctx.save_for_backward(None if keep else field, arriving, plates, *transfers)
+        ctx.save_for_backward(arriving, plates, *transfers)
         return output
 
     @staticmethod
@@ -73,7 +107,7 @@ class _Diffract(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
-        field, arriving, plates, *transfers = ctx.saved_tensors
+        arriving, plates, *transfers = ctx.saved_tensors
         _, wants_field, wants_masks, *_ = ctx.needs_input_grad
         field_grad = torch.empty_like(grad, memory_format=torch.contiguous_format) if wants_field else None
 
@@ -82,9 +116,6 @@ class _Diffract(torch.autograd.Function):
             meeting = torch.zeros_like(plates)
             for chunk in share:
                 kept = None if arriving is None else arriving[chunk]
-                if wants_masks and kept is None:
-                    kept = grad.new_empty(chunk.stop - chunk.start, *plates.shape)
-                    _last_plate(window, field[chunk].mT, plates, transfers, kept)
                 light, plate = grad[chunk].mT.conj(), None
                 for number in reversed(range(len(plates))):
                     light, plate = window.cross(light, plate, transfers[number + 1]), plates[number]

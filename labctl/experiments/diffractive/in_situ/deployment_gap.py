@@ -121,7 +121,7 @@ d2nn_deployment_gap = Table(
     _rows,
     _figure,
     "Truth seeds 1 to 3; masks trained in the calibrated model, tested on the bench, and trained further there for as "
-    "many epochs with a quarter of the learning rate, from fields measured on both ways after the taps were registered; "
+    "many epochs with a quarter of the learning rate, from fields measured on both ways, the taps being registered; "
     f"where the mean gap is under {SMALL_GAP:g} points, repeated with larger imperfections. Quick: 2,000 of the "
     "embedded digits on planes of 64 x 64. The paper has no such number.",
 )
