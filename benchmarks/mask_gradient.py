@@ -1,10 +1,10 @@
 """How true the gradient of phase masks is that a bench measures: `python benchmarks/mask_gradient.py [BENCH]`.
 
-One mask and three, digits on the published detectors. Cosines of the measured gradient to that of the twin's light by
-automatic differentiation, the worst mask: with ideal taps; with all hidden errors on and the taps as the bench file
-has them, as `tap_registration` finds them, and exactly known; and with every backward tap off by parts of a sample, down
-and right. At reference noise the floor is the cosine between two measurements of the same gradient. The curve goes to
-`benchmarks/results/mask_gradient.png`.
+One mask and three, digits on the published detectors. Cosines of the measured gradient to that of the twin's own light
+by automatic differentiation, the worst mask: with ideal taps; with all hidden errors on and the taps as the bench file
+has them, as `tap_registration` finds them, and exactly known; and with every backward tap off by parts of a sample,
+down and right. At reference noise the floor is the cosine between two measurements of the same gradient. The curve goes
+to `benchmarks/results/mask_gradient.png`.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from labctl.training.datasets import load_dataset
 PICTURE = Path(__file__).parent / "results" / "mask_gradient.png"
 SAMPLES = 4
 LARGEST_PHASE_RAD = 3.0
-"""Of the random masks: half of the light goes on unscattered, as through masks that are still being trained."""
+"""Of the random masks: almost half of the light goes on unscattered, as through masks that are still being trained."""
 
 OFF = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 PRINTED = (0.05, 0.2)

@@ -31,9 +31,12 @@ FAINTEST_PEAK = 1.5
 LARGEST_SD = 0.05
 """Samples to which trainers need every image (reference-benches section 2)."""
 
-FORWARD_SD, BACKWARD_SD = 0.002, 0.01
-"""What no repeat shows, in samples: light that leaves a camera's image at its edges, and the reference's wavefront.
-Rms over truths of twins without noise at 32 samples [C]; with 256, half as much."""
+FORWARD_EDGE, BACKWARD_EDGE = 0.07, 0.6
+"""What no repeat shows, in samples times the samples of a side: light that leaves a camera's image at its edges. From
+truths of noise-free twins at 32 and 256 samples [C]."""
+
+WAVEFRONT_SD = 0.005
+"""The same of the reference's wavefront, for backward taps, in samples; from twins, too."""
 
 REACH = 4
 """Whole samples to either side among which the backward taps' images are first sought: two cameras' 4 sd, and one."""
@@ -127,7 +130,9 @@ def _require_peak(injector: str, scan: NDArray[np.float64]) -> None:
 
 def _systematic(data: Mapping[str, Any]) -> dict[str, list[float]]:
     """Return by image what no repeat shows, in samples each way."""
-    ahead, back, axis = [FORWARD_SD] * 2, [BACKWARD_SD] * 2, data["axis_sd"]
+    sides, axis = data["output"].shape[1:], data["axis_sd"]
+    ahead = [FORWARD_EDGE / side for side in sides]
+    back = [math.hypot(WAVEFRONT_SD, BACKWARD_EDGE / side) for side in sides]
     extra = dict.fromkeys(data["forward"], ahead) | {data["output_camera"]: axis}
     if len(data["forward"]) > 1:
         return extra | dict.fromkeys(data["backward"], back) | {data["injector"]: axis}
