@@ -69,7 +69,7 @@ def backpropagate(field: Tensor, masks: Tensor, transfers: Sequence[Tensor], los
         ConfigError: As `diffract`.
     """
     leaf = masks.detach().requires_grad_()
-    total = torch.zeros((), device=field.device)
+    total = torch.zeros((), dtype=transfers[0].dtype.to_real(), device=field.device)
     first = chunks(field[:1].to(transfers[0].dtype).expand(len(field), -1, -1))[0]
     at_once = (first.stop - first.start) * _threads(field)
     for start in range(0, len(field), at_once):
