@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from slmsuite.hardware.cameras.simulated import GaussianDetectorNoise, SimulatedCamera
 from slmsuite.hardware.slms.simulated import SimulatedSLM
 
-from labctl.optics.camera_noise import Sensor, expose
 from labctl.optics.grid import Grid
-from labctl.optics.lens import Lens, alternation, focus, intensity, panel_field, zoom
+from labctl.optics.imaging.camera_noise import Sensor, expose
+from labctl.optics.imaging.lens import Lens, alternation, focus, intensity, panel_field, zoom
 
 ROUNDS = 9
 SHAPE = 1080, 1920

@@ -18,9 +18,9 @@ import torchoptics
 from torch import Tensor
 from torchoptics.elements import PhaseModulator
 
-from labctl.optics.diffraction import Loss, backpropagate, diffract_phase, phase_only
+from labctl.optics.free_space.diffraction import Loss, backpropagate, diffract_phase, phase_only
+from labctl.optics.free_space.propagation import Hop, propagate, transfer_function
 from labctl.optics.grid import Grid
-from labctl.optics.propagation import Hop, propagate, transfer_function
 
 WAVELENGTH_M = 0.75e-3
 PITCH_M = 0.4e-3

@@ -27,7 +27,7 @@ from labctl.acquisition import Shot, measure
 from labctl.bench import Bench, load_bench
 from labctl.clock import Clock
 from labctl.devices import Codebook, Frames, Pattern, PatternStack, identity_codebook
-from labctl.optics.sensor import read_out
+from labctl.optics.imaging.sensor import read_out
 from sim_backends.faults import Injector, read_faults
 from sim_backends.states import BeamState, MirrorState, SensorState
 from sim_backends.tags import tag_light

@@ -26,8 +26,8 @@ from labctl.bench import Bench, BenchFile
 from labctl.calibrations import MEASURED, Calibration
 from labctl.errors import ConfigError, FitRejected
 from labctl.ledger import Estimate, Fit
-from labctl.optics import absorber as laws
-from labctl.optics.elements import Absorb, Regenerate, Tap
+from labctl.optics.multiplier import absorber as laws
+from labctl.optics.multiplier.elements import Absorb, Regenerate, Tap
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.training.measure import depth_settings

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labctl.optics.shift import axis_ramp, displaced
+from labctl.optics.free_space.shift import axis_ramp, displaced
 
 Shift = tuple[float, float]
 """Samples (down, right)."""

@@ -23,8 +23,8 @@ from labctl.calibrations import MEASURED, Calibration
 from labctl.devices import PatternStack
 from labctl.errors import FitRejected
 from labctl.ledger import Estimate, Fit
-from labctl.optics.elements import Read, Tap
-from labctl.optics.stages import Stage
+from labctl.optics.multiplier.elements import Read, Tap
+from labctl.optics.multiplier.stages import Stage
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.training.network import NetworkShape

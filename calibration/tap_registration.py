@@ -27,8 +27,8 @@ from labctl.bench import Bench, BenchFile
 from labctl.calibrations import MEASURED, Calibration
 from labctl.errors import ConfigError
 from labctl.experiments.diffractive.in_situ.fields import STEPS_RAD, BenchFields
-from labctl.optics.free_space import FreeSpacePath, Mask, Propagate
-from labctl.optics.shift import displaced
+from labctl.optics.free_space.elements import FreeSpacePath, Mask, Propagate
+from labctl.optics.free_space.shift import displaced
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
 

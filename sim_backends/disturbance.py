@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labctl.optics.elements import PILOTS, Encode
 from labctl.optics.layout import Layout
-from labctl.optics.network import Source, StageOptics
-from labctl.optics.stages import Stage
+from labctl.optics.multiplier.elements import PILOTS, Encode
+from labctl.optics.multiplier.network import Source, StageOptics
+from labctl.optics.multiplier.stages import Stage
 from sim_backends.truth import Truth, stream
 
 DEPTH_PER_KELVIN = 0.076

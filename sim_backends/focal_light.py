@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from labctl.clock import Clock
 from labctl.devices import Pattern
 from labctl.errors import ConfigError
-from labctl.optics.camera_noise import Sensor, expose
-from labctl.optics.focal_image import FocalCamera, Registration
-from labctl.optics.free_space import Illuminate
+from labctl.optics.free_space.elements import Illuminate
 from labctl.optics.grid import Grid
+from labctl.optics.imaging.camera_noise import Sensor, expose
+from labctl.optics.imaging.focal_image import FocalCamera, Registration
+from labctl.optics.imaging.lens import Lens, alternation
 from labctl.optics.layout import Layout
-from labctl.optics.lens import Lens, alternation
 from sim_backends.disturbance import ShotNoise
 from sim_backends.free_space_light import FreeSpaceLight
 

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from labctl.clock import Clock
 from labctl.devices import Codebook, Pattern, PatternStack
-from labctl.optics.elements import centred_origin
-from labctl.optics.free_space import Illuminate, Inject, ObjectPlane, View
+from labctl.optics.free_space.elements import Illuminate, Inject, ObjectPlane, View
+from labctl.optics.free_space.planes import Planes, phase_of, plane_grid
+from labctl.optics.free_space.shift import displaced
+from labctl.optics.free_space.superpixel import SIDE, superpixel_response
+from labctl.optics.imaging.sensor import electrons_per_unit, read_out
 from labctl.optics.layout import Layout
-from labctl.optics.planes import Planes, phase_of, plane_grid
-from labctl.optics.sensor import electrons_per_unit, read_out
-from labctl.optics.shift import displaced
-from labctl.optics.superpixel import SIDE, superpixel_response
+from labctl.optics.multiplier.elements import centred_origin
 from sim_backends.disturbance import ShotNoise
 from sim_backends.matrix import cut_blocks
 from sim_backends.states import MirrorState

@@ -14,11 +14,11 @@ from torch import Tensor
 from labctl.clock import Clock
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.errors import LimitError, StateError
-from labctl.optics.elements import Regenerate, centred_origin
+from labctl.optics.imaging.sensor import electrons_per_unit, homodyne_electrons, read_out
 from labctl.optics.layout import Layout
-from labctl.optics.network import StageOptics, build_stages
-from labctl.optics.sensor import electrons_per_unit, homodyne_electrons, read_out
-from labctl.optics.stages import Stage
+from labctl.optics.multiplier.elements import Regenerate, centred_origin
+from labctl.optics.multiplier.network import StageOptics, build_stages
+from labctl.optics.multiplier.stages import Stage
 from sim_backends.disturbance import ShotNoise
 from sim_backends.matrix import MatrixLight, cut_blocks
 from sim_backends.states import MirrorState

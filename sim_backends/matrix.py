@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.devices import Codebook, Pattern
-from labctl.optics.crosstalk import ROW_REACH, order_fields
-from labctl.optics.elements import centred_origin
 from labctl.optics.layout import Layout
-from labctl.optics.multiplier import SlitMultiplier, slit_ramp
-from labctl.optics.network import Source, StageOptics
-from labctl.optics.stages import Stage
+from labctl.optics.multiplier.crosstalk import ROW_REACH, order_fields
+from labctl.optics.multiplier.elements import centred_origin
+from labctl.optics.multiplier.network import Source, StageOptics
+from labctl.optics.multiplier.slit_multiplier import SlitMultiplier, slit_ramp
+from labctl.optics.multiplier.stages import Stage
 from sim_backends.disturbance import Disturbance, ShotNoise
 from sim_backends.states import Emission, MirrorState, TableState
 from sim_backends.truth import Truth

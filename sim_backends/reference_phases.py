@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labctl.optics.elements import PILOTS, Encode, Read
 from labctl.optics.layout import Layout
-from labctl.optics.network import Source, StageOptics, build_stages
-from labctl.optics.pilots import pilot_columns, write_pilots
-from labctl.optics.scales import StageScales, stage_scales
+from labctl.optics.multiplier.elements import PILOTS, Encode, Read
+from labctl.optics.multiplier.network import Source, StageOptics, build_stages
+from labctl.optics.multiplier.pilots import pilot_columns, write_pilots
+from labctl.optics.multiplier.scales import StageScales, stage_scales
 from sim_backends.disturbance import Disturbance
 from sim_backends.truth import Truth
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from labctl.clock import Clock
 from labctl.devices import CameraSettings, Codebook, Frames, Pattern, PatternStack
 from labctl.errors import StateError
+from labctl.optics.imaging.sensor import read_out
 from labctl.optics.layout import Layout
-from labctl.optics.sensor import read_out
 from sim_backends.disturbance import Disturbance, ShotNoise
 from sim_backends.faults import Injector, read_faults
 from sim_backends.noise import load_noise_set

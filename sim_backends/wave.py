@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.devices import Codebook, Pattern
-from labctl.optics.elements import centred_origin
-from labctl.optics.fringing import SUBPIXELS, blur_reach, blurred_phase
 from labctl.optics.layout import Layout
-from labctl.optics.multiplier import SlitMultiplier
-from labctl.optics.network import Source, StageOptics
-from labctl.optics.slit import column_centres_m, order_kernels, slit_field
+from labctl.optics.multiplier.elements import centred_origin
+from labctl.optics.multiplier.fringing import SUBPIXELS, blur_reach, blurred_phase
+from labctl.optics.multiplier.network import Source, StageOptics
+from labctl.optics.multiplier.slit import column_centres_m, order_kernels, slit_field
+from labctl.optics.multiplier.slit_multiplier import SlitMultiplier
 from sim_backends.disturbance import Disturbance
 from sim_backends.matrix import MatrixLight
 from sim_backends.states import MirrorState, TableState

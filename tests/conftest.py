@@ -23,10 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 from labctl.acquisition import Shot, measure
 from labctl.bench import Bench, BenchFile, load_bench
 from labctl.devices import Codebook, Pattern, PatternStack
-from labctl.optics.elements import Regenerate, centred_origin
-from labctl.optics.network import Source, StageOptics, build_stages
+from labctl.optics.imaging.sensor import electrons_per_unit, sum_modes
+from labctl.optics.multiplier.elements import Regenerate, centred_origin
+from labctl.optics.multiplier.network import Source, StageOptics, build_stages
 from labctl.optics.parameters import believed
-from labctl.optics.sensor import electrons_per_unit, sum_modes
 from sim_backends.noise import NoiseSet
 
 torch.set_num_threads(1)

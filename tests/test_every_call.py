@@ -23,8 +23,8 @@ from labctl.bench import Bench, BenchFile, load_bench
 from labctl.cli.signals import Interruptions
 from labctl.devices import DMD, SLM, Beam, Camera, Device, PowerMeter, Stage, VapourCell
 from labctl.errors import DeviceError, RunStopped
-from labctl.optics.crosstalk import row_response
-from labctl.optics.modulator import blazed_response
+from labctl.optics.multiplier.crosstalk import row_response
+from labctl.optics.multiplier.modulator import blazed_response
 from labctl.plan import Settings, parse_settings
 from labctl.recorder import Recorder, read_records, read_run
 from labctl.runner import Runner
@@ -172,7 +172,7 @@ def costly_things_once() -> Iterator[None]:
         patch.setattr("labctl.training.settings.load_dataset", cache(load_dataset))
         patch.setattr("sim_backends.table.load_noise_set", lambda *_: noise)
         for compute in (blazed_response, row_response):
-            patch.setattr(f"labctl.optics.multiplier.{compute.__name__}", once(compute))
+            patch.setattr(f"labctl.optics.multiplier.slit_multiplier.{compute.__name__}", once(compute))
         yield
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 from labctl.bench.power_row import HEADROOM, PowerRow
 from labctl.bench.schema import BenchFile
-from labctl.optics import lens as optics
-from labctl.optics.elements import centred_origin
-from labctl.optics.free_space import Illuminate, Inject, Lens, Mask, ObjectPlane, Propagate, View
+from labctl.optics.free_space.elements import Illuminate, Inject, Lens, Mask, ObjectPlane, Propagate, View
+from labctl.optics.free_space.superpixel import SIDE
 from labctl.optics.grid import Grid
-from labctl.optics.sensor import electrons_per_unit
-from labctl.optics.superpixel import SIDE
+from labctl.optics.imaging import lens as optics
+from labctl.optics.imaging.sensor import electrons_per_unit
+from labctl.optics.multiplier.elements import centred_origin
 from labctl.units import LENGTH, POWER, TIME, show
 
 

@@ -7,12 +7,12 @@ from labctl.bench.planes import plane_rows
 from labctl.bench.power_row import HEADROOM, PowerRow
 from labctl.bench.schema import BenchFile
 from labctl.errors import ConfigError
-from labctl.optics.elements import Encode, Regenerate, Tap, centred_origin
-from labctl.optics.multiplier import slit_first_zero, slit_power
-from labctl.optics.network import StageOptics, build_stages
+from labctl.optics.multiplier.elements import Encode, Regenerate, Tap, centred_origin
+from labctl.optics.multiplier.network import StageOptics, build_stages
+from labctl.optics.multiplier.scales import StageScales, stage_scales
+from labctl.optics.multiplier.slit_multiplier import slit_first_zero, slit_power
+from labctl.optics.multiplier.stages import Stage
 from labctl.optics.parameters import believed
-from labctl.optics.scales import StageScales, stage_scales
-from labctl.optics.stages import Stage
 from labctl.units import LENGTH, POWER, show
 
 SLIT_TOLERANCE = 0.15

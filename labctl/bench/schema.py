@@ -20,11 +20,11 @@ from labctl.devices import (
 from labctl.devices.tag import TAG_BLOCKS
 from labctl.documents import Document, StrictModel, read_bench_document
 from labctl.errors import ConfigError
-from labctl.optics.elements import Encode, centred_origin
-from labctl.optics.free_space import FreeSpacePath, ObjectPlane
+from labctl.optics.free_space.elements import FreeSpacePath, ObjectPlane
+from labctl.optics.free_space.superpixel import SIDE
 from labctl.optics.layout import Layout
-from labctl.optics.stages import Stage
-from labctl.optics.superpixel import SIDE
+from labctl.optics.multiplier.elements import Encode, centred_origin
+from labctl.optics.multiplier.stages import Stage
 
 
 class DeviceEntry(StrictModel):

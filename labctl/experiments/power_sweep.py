@@ -9,7 +9,7 @@ from pydantic import Field
 
 from labctl.bench import Bench
 from labctl.errors import ConfigError
-from labctl.optics.absorber import transmission
+from labctl.optics.multiplier.absorber import transmission
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.training.loop import one_thread

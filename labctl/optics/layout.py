@@ -8,9 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from labctl.documents import StrictModel
 from labctl.errors import ConfigError
-from labctl.optics.absorber import Law
-from labctl.optics.elements import Absorb, Element, Encode, Laser, Multiply, Read, Reference, Regenerate, Tap
-from labctl.optics.free_space import (
+from labctl.optics.free_space.elements import (
     Detect,
     FreeSpaceElement,
     FreeSpacePath,
@@ -22,8 +20,10 @@ from labctl.optics.free_space import (
     View,
     read_path,
 )
+from labctl.optics.multiplier.absorber import Law
+from labctl.optics.multiplier.elements import Absorb, Element, Encode, Laser, Multiply, Read, Reference, Regenerate, Tap
+from labctl.optics.multiplier.stages import Stage, split_stages
 from labctl.optics.parameters import Parameter, parameters_of
-from labctl.optics.stages import Stage, split_stages
 
 
 class LightEntry(StrictModel):
@@ -61,7 +61,7 @@ class Layout(StrictModel):
         laser: Laser.
         light: Elements in pump order: a chain of slit multipliers, or planes in free space.
         reference_beam: Reference beam, where cameras read fields.
-        absorber_law: How the cell absorbs (see `labctl.optics.absorber`).
+        absorber_law: How the cell absorbs (see `labctl.optics.multiplier.absorber`).
         meters: Power meters and the beam each looks at.
     """
 

@@ -8,7 +8,7 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from labctl.optics.absorber import derivative, region_edge, shape_error
+from labctl.optics.multiplier.absorber import derivative, region_edge, shape_error
 from labctl.training.network import Absorption, Rule
 
 TABLE_STEPS = 4096

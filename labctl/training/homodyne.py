@@ -12,9 +12,9 @@ from labctl.acquisition import Shot, measure
 from labctl.bench import Bench
 from labctl.devices import PatternStack
 from labctl.errors import RunAborted
-from labctl.optics.elements import PILOTS
-from labctl.optics.scales import Readout, StageScales
-from labctl.optics.sensor import homodyne_field, sum_modes
+from labctl.optics.imaging.sensor import homodyne_field, sum_modes
+from labctl.optics.multiplier.elements import PILOTS
+from labctl.optics.multiplier.scales import Readout, StageScales
 from labctl.training.network import NetworkShape
 from labctl.training.patterns import Floats
 from labctl.training.reference import (

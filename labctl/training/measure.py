@@ -11,7 +11,7 @@ import torch
 from labctl.acquisition import Shot
 from labctl.bench import Bench
 from labctl.errors import ConfigError
-from labctl.optics.absorber import depth_at, exact_factor, temperature_for
+from labctl.optics.multiplier.absorber import depth_at, exact_factor, temperature_for
 from labctl.training.homodyne import PILOT_SHOTS, REFERENCE_FRAMES, HomodyneReader, Reading, SteppedShots
 from labctl.training.network import Absorption, NetworkShape, require_fit
 from labctl.training.patterns import Floats, NetworkPatterns

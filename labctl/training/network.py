@@ -11,7 +11,7 @@ from torch import Tensor
 from labctl.bench import BenchFile
 from labctl.bench.power import largest_hidden
 from labctl.errors import ConfigError
-from labctl.optics import absorber
+from labctl.optics.multiplier import absorber
 
 Rule = Literal["approximate", "exact"]
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from labctl.bench import BenchFile
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.errors import ConfigError
-from labctl.optics.elements import PILOTS, centred_origin
-from labctl.optics.network import Source, build_stages
+from labctl.optics.multiplier.elements import PILOTS, centred_origin
+from labctl.optics.multiplier.network import Source, build_stages
+from labctl.optics.multiplier.pilots import pilot_columns, pilot_spill, write_pilots
+from labctl.optics.multiplier.scales import stage_scales
 from labctl.optics.parameters import believed
-from labctl.optics.pilots import pilot_columns, pilot_spill, write_pilots
-from labctl.optics.scales import stage_scales
 from labctl.training.network import NetworkShape
 
 Floats = NDArray[np.float32]

@@ -11,7 +11,7 @@ import yaml
 from labctl.bench import Bench, BenchFile, load_bench, require_able
 from labctl.documents import shipped_benches
 from labctl.errors import ConfigError
-from labctl.optics.elements import Absorb
+from labctl.optics.multiplier.elements import Absorb
 
 Edit = Callable[[str], str]
 

@@ -11,7 +11,7 @@ from labctl.bench import PowerRow, load_bench, power_table, require_able
 from labctl.bench.power import HEADROOM
 from labctl.documents import shipped_benches
 from labctl.errors import ConfigError
-from labctl.optics.elements import Absorb
+from labctl.optics.multiplier.elements import Absorb
 from tests.conftest import CAMERAS, SMALL_BENCH
 
 BENCHES = {"small_cell": SMALL_BENCH, **shipped_benches()}

@@ -7,7 +7,7 @@ import torch
 
 from calibration.absorber import AbsorberSettings, fit_absorber, measure_absorber
 from labctl.errors import ConfigError, FitRejected
-from labctl.optics import absorber as laws
+from labctl.optics.multiplier import absorber as laws
 from labctl.plan import parse_settings
 from labctl.records import Record
 from sim_backends.truth import draw_truth

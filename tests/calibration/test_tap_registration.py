@@ -20,8 +20,8 @@ from labctl.errors import ConfigError, FitRejected, RunAborted
 from labctl.experiments.diffractive.in_situ.fields import BenchFields
 from labctl.experiments.diffractive.in_situ.gradient import mask_gradient
 from labctl.ledger import Fit
+from labctl.optics.free_space.shift import displaced
 from labctl.optics.parameters import Values
-from labctl.optics.shift import displaced
 from labctl.plan import parse_settings
 from sim_backends.truth import draw_truth
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from labctl.documents import read_bench_document
-from labctl.optics.elements import Encode, Multiply, Read, Regenerate, Tap, centred_origin
 from labctl.optics.layout import Layout, LightEntry
+from labctl.optics.multiplier.elements import Encode, Multiply, Read, Regenerate, Tap, centred_origin
 
 Light = list[dict[str, Any]]
 ENCODE, MULTIPLY, REGENERATE, TAP_BACK, CELL, TAP_FORTH, MULTIPLY_2, READ = range(8)

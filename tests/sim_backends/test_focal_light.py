@@ -15,8 +15,8 @@ from labctl.bench import Bench, load_bench
 from labctl.devices.pattern import Pattern, identity_codebook
 from labctl.errors import ConfigError
 from labctl.experiments.snap import SnapSettings, snap
-from labctl.optics.focal_image import Registration
-from labctl.optics.sensor import electrons_per_unit
+from labctl.optics.imaging.focal_image import Registration
+from labctl.optics.imaging.sensor import electrons_per_unit
 from sim_backends.truth import draw_truth
 
 SMALL_FOURIER = Path(__file__).parents[1] / "benches" / "small_fourier.yaml"

@@ -12,7 +12,7 @@ import torch
 import sim_backends
 from labctl.devices import Codebook, Pattern, PatternStack, identity_codebook
 from labctl.errors import ConfigError, DeviceError, FrameLost
-from labctl.optics import absorber
+from labctl.optics.multiplier import absorber
 from tests.conftest import CAMERAS
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from labctl.bench import Bench, load_bench
-from labctl.optics.absorber import temperature_for
-from labctl.optics.scales import stage_scales
+from labctl.optics.multiplier.absorber import temperature_for
+from labctl.optics.multiplier.scales import stage_scales
 from labctl.plan import parse_settings
 from labctl.training.in_situ import train_in_situ
 from tests.conftest import CAMERAS, SMALL_BENCH

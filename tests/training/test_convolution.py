@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from labctl.optics.multiplier import SlitMultiplier
+from labctl.optics.multiplier.slit_multiplier import SlitMultiplier
 from labctl.training.convolution import (
     KERNEL,
     ConvolutionalShape,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from labctl.errors import ConfigError
-from labctl.optics.absorber import LAWS, derivative_error, region_edge
+from labctl.optics.multiplier.absorber import LAWS, derivative_error, region_edge
 from labctl.training.activations import RandomDerivative, Rectifier, random_derivative
 from labctl.training.datasets import load_dataset
 from labctl.training.model_training import Recipe, half_accuracies, initial_weights, train_model

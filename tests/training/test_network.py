@@ -9,11 +9,11 @@ from torch import Tensor
 
 from labctl.bench import BenchFile, load_bench
 from labctl.errors import ConfigError
-from labctl.optics import absorber
-from labctl.optics.absorber import LAWS, Law
-from labctl.optics.elements import Encode, Read
-from labctl.optics.multiplier import SlitMultiplier
-from labctl.optics.network import Absorber, Source
+from labctl.optics.multiplier import absorber
+from labctl.optics.multiplier.absorber import LAWS, Law
+from labctl.optics.multiplier.elements import Encode, Read
+from labctl.optics.multiplier.network import Absorber, Source
+from labctl.optics.multiplier.slit_multiplier import SlitMultiplier
 from labctl.training.network import (
     Absorption,
     NetworkShape,

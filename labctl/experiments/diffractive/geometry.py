@@ -6,8 +6,8 @@ from torch import Tensor
 
 from labctl.errors import ConfigError
 from labctl.experiments.diffractive.plates import MOST_PLATES
+from labctl.optics.free_space.propagation import Hop, transfer_function
 from labctl.optics.grid import Grid
-from labctl.optics.propagation import Hop, transfer_function
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from labctl.experiments.diffractive.geometry import Geometry
 from labctl.experiments.diffractive.plates import Plates
-from labctl.optics.diffraction import diffract, diffract_phase
-from labctl.optics.propagation import propagate
+from labctl.optics.free_space.diffraction import diffract, diffract_phase
+from labctl.optics.free_space.propagation import propagate
 
 Latent = Mapping[str, Tensor]
 """What an optimiser changes: `phase`, `amplitude` or both, each (plates, rows, cols) float32."""

@@ -9,8 +9,8 @@ from labctl.bench import parse_bench
 from labctl.documents import Document
 from labctl.errors import ConfigError
 from labctl.experiments.diffractive.plates import PLATES_FILE, Plates, read_plates
+from labctl.optics.free_space.planes import plane_grid
 from labctl.optics.layout import FreeSpacePath
-from labctl.optics.planes import plane_grid
 from labctl.recorder import read_run, read_weights
 
 

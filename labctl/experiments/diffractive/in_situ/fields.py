@@ -19,13 +19,13 @@ from labctl.acquisition import Shot, measure
 from labctl.bench import Bench
 from labctl.devices import Codebook, Pattern, PatternStack, identity_codebook
 from labctl.errors import ConfigError
-from labctl.optics.elements import centred_origin
-from labctl.optics.free_space import Inject, ObjectPlane, View
+from labctl.optics.free_space.elements import Inject, ObjectPlane, View
+from labctl.optics.free_space.planes import Planes, levels_of, phase_of, plane_grid
+from labctl.optics.free_space.shift import displaced
+from labctl.optics.free_space.superpixel import SIDE, superpixel_fields, superpixel_indices, superpixel_tiles
+from labctl.optics.imaging.sensor import electrons_per_unit
+from labctl.optics.multiplier.elements import centred_origin
 from labctl.optics.parameters import Values, believed
-from labctl.optics.planes import Planes, levels_of, phase_of, plane_grid
-from labctl.optics.sensor import electrons_per_unit
-from labctl.optics.shift import displaced
-from labctl.optics.superpixel import SIDE, superpixel_fields, superpixel_indices, superpixel_tiles
 from labctl.training.tally import Tally
 
 STEPS_RAD = (0.0, math.pi / 2, math.pi, 3 * math.pi / 2)

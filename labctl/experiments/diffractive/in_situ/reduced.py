@@ -4,7 +4,7 @@ from typing import Any
 
 from labctl.bench import load_bench
 from labctl.errors import ConfigError
-from labctl.optics.free_space import Mask, ObjectPlane, Propagate
+from labctl.optics.free_space.elements import Mask, ObjectPlane, Propagate
 
 
 def reduced_bench(bench: str, side: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Networks of slit multipliers: panels of weights, cells of absorbers, and the modes between them."""
