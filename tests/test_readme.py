@@ -29,13 +29,15 @@ def overrides() -> list[str]:
 
 
 def test_the_scripts_run_and_print(capsys: pytest.CaptureFixture[str]):
-    frame, training = [text for kind, text in BLOCKS if kind == "python"]
-    exec(compile(frame, "README.md", "exec"), {})
-    assert "brightest pixel" in capsys.readouterr().out
-    exec(compile(training, "README.md", "exec"), {})
-    printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 2
-    assert "test digits right" in printed[-1]
+    printed = []
+    for script in [text for kind, text in BLOCKS if kind == "python"]:
+        exec(compile(script, "README.md", "exec"), {})
+        printed.append(capsys.readouterr().out.splitlines())
+    frame, training, engine = printed
+    assert "brightest pixel" in frame[-1]
+    assert len(training) == 2
+    assert "test digits right" in training[-1]
+    assert "(5, 200, 200)" in engine[-1]
 
 
 @pytest.mark.parametrize("command", commands())
