@@ -76,7 +76,7 @@ def _budget(bench: Bench, settings: TapRegistrationSettings) -> Budget:
     path, file = _path(bench.file), bench.file
     masks, samples = len(path.masks), math.prod(path.samples)
     scan = (2 * SCAN + 1) ** 2 if masks > 1 else 0
-    ahead, back = bool(scan) + settings.repeats * (1 + masks * len(MOVES)), settings.repeats * len(PLACES) + scan
+    ahead, back = bool(scan) + settings.repeats * (2 + masks * len(MOVES)), settings.repeats * len(PLACES) + scan
     exposures = len(STEPS_RAD) * (ahead + back)
     panel, camera = file.settings(path.masks[0].device), file.settings(path.detect.view.camera)
     writes = masks * (settings.repeats * (1 + masks * len(MOVES)) + bool(scan))
@@ -158,8 +158,9 @@ class _Table:
         phases = [self._random_phase() for _ in self.fields.phases]
         self.fields.write_masks(phases)
         still = self.fields.transmissions()
-        ahead = self.fields.forward(self._object())
-        returned = self.fields.backward(_sent_back(ahead.output[0], places))
+        sent = self.fields.forward(self._object()).output[0]
+        returned = self.fields.backward(_sent_back(sent, places))
+        ahead = self.fields.forward(self._object())  # again: noise that is sent back must not be in what it is held to
         moved, ratios, outputs = [], [], []
         for k, phase in enumerate(phases):
             for move in MOVES:
@@ -172,6 +173,7 @@ class _Table:
             "still": torch.cat(list(ahead.masks)),
             "moved": torch.stack(moved).unflatten(0, (-1, len(MOVES))),
             "ratios": torch.stack(ratios).unflatten(0, (-1, len(MOVES))),
+            "sent": sent,
             "output": ahead.output[0],
             "outputs_moved": torch.stack(outputs).unflatten(0, (-1, len(MOVES))),
             "carried": self.fields.model.to_output(ahead.masks[-1])[0],

@@ -35,8 +35,8 @@ FORWARD_EDGE, BACKWARD_EDGE = 0.07, 0.6
 """What no repeat shows, in samples times the samples of a side: light that leaves a camera's image at its edges. From
 truths of noise-free twins at 32 and 256 samples [C]."""
 
-WAVEFRONT_SD = 0.005
-"""The same of the reference's wavefront, for backward taps, in samples; from twins, too."""
+FORWARD_SD, BACKWARD_SD = 0.0015, 0.01
+"""The same whatever the side, in samples: the reference's wavefront. From twins, too."""
 
 REACH = 4
 """Whole samples to either side among which the backward taps' images are first sought: two cameras' 4 sd, and one."""
@@ -73,9 +73,9 @@ def fit_tap_registration(data: Mapping[str, Any]) -> Fit:
             `axis_sd` of the way from the last mask to the output; `saturated` pixels by camera; `scan` (see `peak_of`),
             empty before a single mask; `sent_from` (places, 2); and by set of masks, fields at no shift: `still`
             (sets, masks, rows, cols) behind each mask, `moved` (sets, masks, moves, rows, cols) with that mask's
-            pattern moved, its transmission changed by `ratios`; at the output `output`, `outputs_moved` of the same,
-            and `carried`, what free space makes of the last of `still`; and `returned` (sets, masks, places, rows,
-            cols).
+            pattern moved, its transmission changed by `ratios`; at the output `sent`, whose conjugate was sent back,
+            `output`, the same read again, `outputs_moved`, and `carried`, what free space makes of the last of
+            `still`; and `returned` (sets, masks, places, rows, cols).
 
     Raises:
         FitRejected: A camera is saturated or sees no light, or images do not follow what was sent.
@@ -131,8 +131,8 @@ def _require_peak(injector: str, scan: NDArray[np.float64]) -> None:
 def _systematic(data: Mapping[str, Any]) -> dict[str, list[float]]:
     """Return by image what no repeat shows, in samples each way."""
     sides, axis = data["output"].shape[1:], data["axis_sd"]
-    ahead = [FORWARD_EDGE / side for side in sides]
-    back = [math.hypot(WAVEFRONT_SD, BACKWARD_EDGE / side) for side in sides]
+    ahead = [math.hypot(FORWARD_SD, FORWARD_EDGE / side) for side in sides]
+    back = [math.hypot(BACKWARD_SD, BACKWARD_EDGE / side) for side in sides]
     extra = dict.fromkeys(data["forward"], ahead) | {data["output_camera"]: axis}
     if len(data["forward"]) > 1:
         return extra | dict.fromkeys(data["backward"], back) | {data["injector"]: axis}
@@ -165,7 +165,7 @@ def _one_set(data: Mapping[str, Any], one: int) -> dict[str, Any]:
     return found
 
 
-_FIELDS = ("still", "moved", "ratios", "output", "outputs_moved", "carried", "returned")
+_FIELDS = ("still", "moved", "ratios", "sent", "output", "outputs_moved", "carried", "returned")
 
 
 def _acceptable(name: str, fault: str, left: float) -> float:
@@ -188,7 +188,7 @@ def _balance(
     """
     output = taken["output"]
     masks = len(taken["still"])
-    inside = conjugate_inside(output)
+    inside = conjugate_inside(taken["sent"])
     sent = [Overlap(inside, torch.cat([output[None], others])) for others in taken["outputs_moved"]]
     ahead = torch.cat([taken["still"][:, None], taken["moved"]], dim=1)
     back = [Overlap(m[:, None], u) for m, u in zip(taken["returned"], ahead, strict=True)]
