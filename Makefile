@@ -1,5 +1,5 @@
 .POSIX:
-.PHONY: help install demo test check bench soak
+.PHONY: help install demo test test-light test-rest check bench soak
 
 PYTHON = python3
 VENV = .venv
@@ -15,8 +15,20 @@ demo: $(INSTALLED) ## train a small network in situ on the simulated vapour-cell
 	$(BIN)/labctl run train_in_situ --bench vapour_cell --simulate \
 	    --set data=sample --set 'hidden=[128]' --set epochs=8 --set optical_depth=10
 
-test: $(INSTALLED) ## run the tests
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest
+test: $(INSTALLED) ## run the tests, in two processes
+	$(MAKE) -j 2 test-light test-rest
+
+# The light path, its networks and calibrations; then all other tests. Each takes about half of the time.
+LIGHT = tests/calibration tests/experiments tests/optics tests/sim_backends tests/training
+REST = tests --ignore=tests/calibration --ignore=tests/experiments --ignore=tests/optics \
+    --ignore=tests/sim_backends --ignore=tests/training
+PYTEST = OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest
+
+test-light: $(INSTALLED)
+	$(PYTEST) $(LIGHT)
+
+test-rest: $(INSTALLED)
+	$(PYTEST) $(REST)
 
 bench: $(INSTALLED) ## time labctl beside its peers, one thread
 	$(BIN)/python benchmarks/in_situ_step.py
