@@ -160,7 +160,8 @@ def test_a_camera_that_is_not_as_the_bench_file_says_does_not_open(core: MMCore,
 
 
 def test_counts_with_bits_where_there_should_be_none_are_refused(core: MMCore):
-    for wrong in ({"bit_depth": 4}, {"justification": "high", "bit_depth": 8}):
+    wrongs: list[dict[str, Any]] = [{"bit_depth": 4}, {"justification": "high", "bit_depth": 8}]
+    for wrong in wrongs:
         with camera(core, **wrong) as eye, pytest.raises(DeviceError, match=r"bits outside.*justification"):
             eye.acquire(1)
 
@@ -194,7 +195,7 @@ def test_an_arming_sets_the_trigger_property(core: MMCore):
 
 
 def test_a_trigger_input_needs_its_property(core: MMCore):
-    with pytest.raises(ConfigError, match="camera: hardware: trigger_property is missing.*external_trigger"):
+    with pytest.raises(ConfigError, match=r"camera: hardware: trigger_property is missing.*external_trigger"):
         camera(core, external_trigger=True)
 
 
