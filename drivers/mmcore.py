@@ -129,3 +129,14 @@ class MMCore:
         atexit.unregister(self._unload)
         CMMCore.registerCallback(core, None)  # pymmcore-plus lets only its base class do this
         core.unloadAllDevices()
+
+
+def named_core(device: str, connection: MMCore | None) -> MMCore:
+    """Return the core that the bench file names for `device`.
+
+    Raises:
+        ConfigError: It names none, or a connection of another kind.
+    """
+    if not isinstance(connection, MMCore):
+        raise ConfigError(f"{device}: connection: its driver needs one of drivers.mmcore.MMCore among `connections`")
+    return connection

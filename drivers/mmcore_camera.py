@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.mmcore import MMCore
+from drivers.mmcore import MMCore, named_core
 from labctl.clock import Clock
 from labctl.devices import Camera, CameraSettings, Counts, Frames, Hardware, Trigger, read_hardware
 from labctl.errors import ConfigError, DeviceError
@@ -55,21 +55,26 @@ class MMCoreCamera(Camera):
         clock: Bench time; frames come in real time, so it must be a wall clock.
         settings: Sensor geometry and limits.
         hardware: See `CameraHardware`.
-        connection: The core that has it.
+        connection: The core that has it; it must be named.
 
     Raises:
-        ConfigError: `hardware` is not as it should be.
+        ConfigError: `hardware` or `connection` is not as it should be.
     """
 
     def __init__(
-        self, name: str, clock: Clock, settings: CameraSettings, hardware: Mapping[str, Any], connection: MMCore
+        self,
+        name: str,
+        clock: Clock,
+        settings: CameraSettings,
+        hardware: Mapping[str, Any],
+        connection: MMCore | None = None,
     ) -> None:
         super().__init__(name, clock, settings)
         self.hardware = read_hardware(CameraHardware, name, hardware)
         if settings.external_trigger and self.hardware.trigger_property is None:
             cure = "name the property that chooses its trigger, or set `external_trigger: false`"
             raise ConfigError(f"{name}: hardware: trigger_property is missing; {cure}")
-        self._connection = connection
+        self._connection = named_core(name, connection)
         self._label = self.hardware.label
         self._next_id = 0
         self._expected = 0
@@ -120,8 +125,15 @@ class MMCoreCamera(Camera):
         self._core.setExposure(self._label, exposure_s / MILLI)
 
     def _do_arm(self, n: int, trigger: Trigger) -> None:
-        core = self._core
         self._connection.take(self.name)
+        try:
+            self._start(n, trigger)
+        except BaseException:
+            self._connection.rest(self.name)
+            raise
+
+    def _start(self, n: int, trigger: Trigger) -> None:
+        core = self._core
         core.setCameraDevice(self._label)
         if self.hardware.trigger_property:
             value = self.hardware.internal if trigger == "internal" else self.hardware.external
@@ -134,6 +146,14 @@ class MMCoreCamera(Camera):
         core.startSequenceAcquisition(self._label, n, 0, True)
 
     def _do_collect(self) -> Frames:
+        try:
+            return self._received()
+        finally:
+            self._next_id += self._expected
+            self._do_disarm()
+
+    def _received(self) -> Frames:
+        """Return the frames expected, or those that came until none followed for too long."""
         core, exposure_s = self._core, self._do_exposure_s()
         longest_s = max(exposure_s, self.settings.period_s) + SILENCE_S
         raw: list[NDArray[Any]] = []
@@ -149,8 +169,6 @@ class MMCoreCamera(Camera):
             numbers.append(self._next_id + int(noted["ImageNumber"]))
             arrived_s.append(self._started_s + float(noted["ElapsedTime-ms"]) * MILLI)
             last_s = self.clock.now_s()
-        self._next_id += self._expected
-        self._do_disarm()
         counts = np.stack(raw) if raw else np.empty((0, *self.settings.shape), np.uint16)
         return Frames(self._counts(counts), np.array(numbers, np.int64), exposure_starts(arrived_s, exposure_s))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from drivers.mmcore import MMCore
+from drivers.mmcore import MMCore, named_core
 from labctl.clock import Clock
 from labctl.devices import Hardware, Stage, StageSettings, read_hardware
 from labctl.errors import ConfigError
@@ -31,14 +31,19 @@ class MMCoreStage(Stage):
         clock: Bench time.
         settings: Axes and their limits.
         hardware: See `StageHardware`.
-        connection: The core that has them.
+        connection: The core that has them; it must be named.
 
     Raises:
-        ConfigError: `hardware` is not as it should be, or does not have the axes of `settings`.
+        ConfigError: `hardware` or `connection` is not as it should be, or the axes are not those of `settings`.
     """
 
     def __init__(
-        self, name: str, clock: Clock, settings: StageSettings, hardware: Mapping[str, Any], connection: MMCore
+        self,
+        name: str,
+        clock: Clock,
+        settings: StageSettings,
+        hardware: Mapping[str, Any],
+        connection: MMCore | None = None,
     ) -> None:
         super().__init__(name, clock, settings)
         self.hardware = read_hardware(StageHardware, name, hardware)
@@ -46,7 +51,7 @@ class MMCoreStage(Stage):
         if driven != set(self.axes):
             has = ", ".join(sorted(driven)) or "none"
             raise ConfigError(f"{name}: hardware: drives {has}; the bench file's axes are {', '.join(self.axes)}")
-        self._connection = connection
+        self._connection = named_core(name, connection)
 
     @property
     def _labels(self) -> list[str]:

@@ -210,6 +210,27 @@ def test_a_frame_the_core_did_not_get_is_lost(core: MMCore):
         assert len(eye.acquire(1)) == 1
 
 
+def test_after_a_failed_read_out_the_next_one_works(core: MMCore, monkeypatch: pytest.MonkeyPatch):
+    with camera(core) as eye:
+        mmcore = core.join("test", "Camera", "Camera")
+
+        def broken() -> None:
+            raise RuntimeError("device unplugged")
+
+        monkeypatch.setattr(mmcore, "popNextImageAndMD", broken)
+        with pytest.raises(DeviceError, match=r"camera: .*device unplugged"):
+            eye.acquire(5)
+        monkeypatch.undo()
+        assert len(eye.acquire(2)) == 2
+        core.leave("test")
+
+
+def test_a_device_without_a_core_is_refused():
+    settings = CameraSettings.model_validate(CAMERA)
+    with pytest.raises(ConfigError, match=r"camera: connection: .*`connections`"):
+        MMCoreCamera("camera", WallClock(), settings, {"label": "Camera"})
+
+
 def test_what_the_configuration_lacks_is_named(core: MMCore, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"camera: no Camera 'XY' in .*demo.cfg; it has: Camera, Second"):
         camera(core, label="XY").open()
