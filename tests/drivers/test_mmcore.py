@@ -1,5 +1,6 @@
 """Cameras and stages through the real C++ MMCore, with the device adapters its own developers test it with."""
 
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ Device,TZ,SequenceTester,TZStage
 Parent,TCamera,THub
 Parent,TXY,THub
 Parent,TZ,THub
+Property,TCamera,ImageMode,MachineReadable
 Property,Core,Initialize,1
 """
 
@@ -122,6 +124,23 @@ def test_moving_one_axis_again_and_again_leaves_the_other_in_place(core: MMCore)
         for k in range(20):
             table.move_to(x=k * 1e-6)
         assert table.position_m["y"] == pytest.approx(33e-6, abs=50e-9)
+
+
+def noted(image: np.ndarray, name: str) -> float:
+    """Return a number that SequenceTester's camera wrote into its image: states before and now, then each change."""
+    _, _, rest = image.astype(np.uint8).tobytes().rpartition(name.encode() + b"\x92\xa5float\xcb")
+    return struct.unpack(">d", rest[:8])[0]
+
+
+def test_every_frame_is_taken_under_what_was_set_before_it(tester: MMCore):
+    eye = camera(tester, label="TCamera", hardware={"corner": None}, shape=[384, 384], bit_depth=8)
+    with eye, stage(tester, "TXY", "TZ") as table:
+        for exposure_s, z_m in ((20e-3, 7e-6), (3e-3, -2e-6)):
+            table.move_to(z=z_m)
+            eye.set_exposure(exposure_s)
+            for image in eye.acquire(2).counts:
+                assert noted(image, "Exposure") == pytest.approx(exposure_s * 1e3)
+                assert noted(image, "ZPositionUm") == pytest.approx(z_m * 1e6)
 
 
 def test_one_camera_at_a_time_takes_frames_through_one_core(core: MMCore):
