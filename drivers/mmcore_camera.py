@@ -107,6 +107,7 @@ class MMCoreCamera(Camera):
                 f"that, or choose another pixel type in {self._connection.hardware.config}",
             )
         self._do_set_exposure(self.settings.exposure_s)
+        core.initializeCircularBuffer()  # takes up to a second, and would otherwise do so when first armed
 
     def _do_close(self) -> None:
         self._connection.leave(self.name)
