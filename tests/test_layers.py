@@ -53,8 +53,22 @@ def test_a_forbidden_import_is_found(contract: str, importer: str, line: str, tm
     assert "1 broken" in result.stdout
 
 
+def run_python(command: str) -> str:
+    return subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def test_importing_labctl_loads_no_heavy_package():
     heavy = {"torch", "qtpy", "pyqtgraph", "PySide6", "slmsuite", "pymmcore", "pymmcore_plus"}
-    command = "import labctl, sys; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not heavy & set(loaded.stdout.split())
+    assert not heavy & set(run_python("import labctl, sys; print(*sys.modules)").split())
+
+
+def test_importing_labctl_takes_under_half_a_second():
+    timed = "import time; t = time.perf_counter(); import labctl; print(time.perf_counter() - t)"
+    assert min(float(run_python(timed)) for _ in range(3)) < 0.5  # the least of three: other processes run beside
+
+
+def test_drivers_load_no_vendor_package_before_they_are_opened():
+    drivers = [f"drivers.{path.stem}" for path in sorted((ROOT / "drivers").glob("[!_]*.py"))]
+    vendors = {"slmsuite", "pymmcore", "pymmcore_plus", "ALP4", "torch"}
+    assert drivers
+    assert not vendors & set(run_python(f"import sys, {', '.join(drivers)}; print(*sys.modules)").split())

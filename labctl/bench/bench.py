@@ -259,6 +259,7 @@ class Bench:
 
     def _build(self) -> Iterator[tuple[str, Device]]:
         light_path = self._light = self._light_path() if self.simulated else None
+        connections: dict[str, Any] = {}
         for name, entry in self.file.devices.items():
             path = entry.twin if name in self.simulated else entry.driver
             if path is None and name in self.simulated:
@@ -267,7 +268,15 @@ class Bench:
                 raise DriverMissing(name, "the bench file names no driver for it; add `driver:` or use --simulate")
             built = import_class(path, f"device {name}")
             extra = {"light_path": light_path} if name in self.simulated else {"hardware": entry.hardware}
+            if entry.connection and name not in self.simulated:
+                if entry.connection not in connections:
+                    connections[entry.connection] = self._connection(entry.connection)
+                extra["connection"] = connections[entry.connection]
             yield name, built(name, self.clock, entry.settings, **extra)
+
+    def _connection(self, name: str) -> Any:
+        entry = self.file.connections[name]
+        return import_class(entry.driver, f"connection {name}")(name, entry.hardware)
 
     def _light_path(self) -> Any:
         simulation = self.file.simulation

@@ -33,11 +33,25 @@ class DeviceEntry(StrictModel):
     Args:
         twin: Simulated class, as `package.module.Class`.
         driver: Real class; without one the device opens only simulated.
+        connection: Entry of `connections` that its driver shares with others.
         hardware: What only the driver sees: serial number, port.
     """
 
     twin: str | None = None
     driver: str | None = None
+    connection: str | None = None
+    hardware: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class ConnectionEntry(StrictModel):
+    """What drivers of several devices share: one MMCore and its configuration, one port.
+
+    Args:
+        driver: Its class, as `package.module.Class`; the first device that opens opens it, the last one closes it.
+        hardware: What only that class sees.
+    """
+
+    driver: str
     hardware: Mapping[str, Any] = Field(default_factory=dict)
 
 
@@ -140,6 +154,7 @@ class BenchFile(Layout):
         name: Name of the bench.
         description: One line for lists.
         devices: Devices by name, in the order they open; they close in reverse, beams first.
+        connections: What drivers share, by name; twins have no use for it.
         acquisition: How frames are taken.
         simulation: How the twins behave.
     """
@@ -147,6 +162,7 @@ class BenchFile(Layout):
     name: str
     description: str
     devices: Mapping[str, AnyEntry]
+    connections: Mapping[str, ConnectionEntry] = Field(default_factory=dict)
     acquisition: Acquisition = Acquisition()
     simulation: Simulation
 
@@ -216,6 +232,9 @@ def parse_bench(document: Document) -> BenchFile:
             known = ", ".join(n for n, entry in file.devices.items() if entry.kind == wanted)
             raise ConfigError(f"{document.file}: {role} '{name}' is not a {wanted} of this bench; it has: {known}")
     for name, entry in file.devices.items():
+        if entry.connection is not None and entry.connection not in file.connections:
+            known = ", ".join(file.connections) or "none"
+            raise ConfigError(f"{document.file}: {name}: connection '{entry.connection}' is not among: {known}")
         for dmd in entry.settings.tags if entry.kind == "camera" else ():
             if dmd not in file.devices or not getattr(file.settings(dmd), "tag_block", None):
                 raise ConfigError(f"{document.file}: {name} is to see the tag of '{dmd}', no DMD with a tag_block")

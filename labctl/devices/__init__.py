@@ -5,6 +5,7 @@ from labctl.devices.beam import Beam, BeamSettings
 from labctl.devices.camera import Camera, CameraSettings, Counts, Frames, join_frames
 from labctl.devices.cell import CellSettings, VapourCell
 from labctl.devices.dmd import DMD, DMDSettings, Sequence, Trigger
+from labctl.devices.hardware import Hardware, read_hardware
 from labctl.devices.pattern import Codebook, Levels, Pattern, PatternStack, identity_codebook, pattern_fault
 from labctl.devices.power_meter import PowerMeter, PowerMeterSettings
 from labctl.devices.slm import SLM, SLMSettings
@@ -24,6 +25,7 @@ __all__ = [
     "DMDSettings",
     "Device",
     "Frames",
+    "Hardware",
     "Levels",
     "Pattern",
     "PatternStack",
@@ -38,5 +40,6 @@ __all__ = [
     "identity_codebook",
     "join_frames",
     "pattern_fault",
+    "read_hardware",
     "twin_serial",
 ]
