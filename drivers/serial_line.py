@@ -50,7 +50,9 @@ def read_hardware(device: str, model: type[H], hardware: Mapping[str, Any]) -> H
     Raises:
         ConfigError: A key is unknown or missing, or a value is not allowed.
     """
-    return Document(f"hardware of {device}", "{}").validate(model, hardware)
+    document = Document(f"hardware of {device}", "{}")
+    document.lines.clear()  # the lines of the bench file are not known here
+    return document.validate(model, hardware)
 
 
 @dataclass(frozen=True)

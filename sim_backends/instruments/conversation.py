@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 
 logger = logging.getLogger(__name__)
 
-WireFault = Literal["silent", "late", "garbage", "half"]
-"""What may become of an answer: never sent, sent late, unreadable, or cut off in the middle."""
+WireFault = Literal["silent", "late", "held", "garbage", "half"]
+"""What may become of an answer: never sent, late, held back until the next is sent, unreadable, or cut off."""
 
 
 class Instrument(Protocol):
@@ -42,7 +42,7 @@ class Conversation:
         self.faults: deque[WireFault] = deque()
         """Faults of the next answers, first to come first."""
         self._instrument, self._late_s = instrument, late_s
-        self._waiting = b""
+        self._waiting, self._held = b"", b""
 
     def receive(self, data: bytes) -> list[Answer]:
         """Return the answers to the commands that are complete now."""
@@ -52,11 +52,15 @@ class Conversation:
 
     def _spoilt(self, answer: bytes) -> Answer:
         if not self.faults:
+            answer, self._held = self._held + answer, b""
             return Answer(answer)
         fault = self.faults.popleft()
         logger.info("the answer %r is %s", answer, fault)
         if fault == "late":
             return Answer(answer, self._late_s)
+        if fault == "held":
+            self._held = answer
+            return Answer(b"")
         if fault == "garbage":
             return Answer(bytes(byte ^ 0x55 if byte > 0x20 else byte for byte in answer))
         return Answer(answer[: len(answer) // 2] if fault == "half" else b"")

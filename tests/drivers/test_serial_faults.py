@@ -125,7 +125,7 @@ def fails(device: Device, case: Case, error: type[DeviceError]) -> str:
     ("fault", "error", "says"),
     [
         ("silent", DeviceTimeout, "nothing came"),
-        ("late", DeviceTimeout, "nothing came"),
+        ("held", DeviceTimeout, "nothing came"),
         ("half", DeviceTimeout, "only b'"),
         ("garbage", DeviceError, ""),
     ],
@@ -210,7 +210,7 @@ def test_a_stop_while_an_answer_is_awaited_leaves_the_line_usable(case: Case, st
     server, device = opened(stack, case)
 
     def stop() -> None:
-        if time.monotonic() > start + 0.2:  # the meter averages first
+        if time.monotonic() > start + 0.1:  # the meter averages first
             device.clock.on_wait.remove(stop)
             raise RunStopped("the operator asked for it")
 

@@ -11,10 +11,10 @@ from labctl.clock import ManualClock
 from sim_backends.instruments.conversation import Instrument, WireFault
 from sim_backends.instruments.socket_server import SocketServer
 
-LATE_S = 0.8
+LATE_S = 0.5
 """How late a late answer is: later than the drivers in these tests wait."""
 
-TIMEOUT_S = 0.5
+TIMEOUT_S = 0.25
 """How long the drivers in these tests wait for an answer."""
 
 
