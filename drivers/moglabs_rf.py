@@ -88,10 +88,11 @@ class RfBeam(Beam):
         with ExitStack() as opened:
             self._line.open()
             opened.callback(self._line.close)
+            self._order(f"OFF,{self._rf.channel}")  # first, as all else may fail
             if self._shutter:
                 self._shutter.connect()
                 opened.callback(self._shutter.disconnect)
-            self._do_switch(False)
+                self._shutter.switch(False)
             self._order(f"MODE,{self._rf.channel},NSB")
             self._order(f"LIMIT,{self._rf.channel},{self._dbm(self.settings.max_power_w):.3f}dBm")
             self._do_set_power(self.settings.power_w)

@@ -145,7 +145,9 @@ class SerialLine:
         """
         with self._speaking():
             self._find_step_for(command, self._deadline())
+            self._in_step = False  # until all of it is sent
             self._write(command)
+            self._in_step = True
 
     def ask(self, command: str, answer: str = r"(?s).*") -> re.Match[str]:
         """Return the match of the pattern `answer` with the whole answer to `command`, stripped.
