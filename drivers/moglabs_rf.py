@@ -13,7 +13,7 @@ from drivers.thorlabs_sc10 import SC10Shutter
 from labctl.clock import Clock
 from labctl.devices import Beam, BeamSettings
 from labctl.errors import ConfigError, DeviceError
-from labctl.units import Hertz, Watts
+from labctl.units import Hertz, Seconds, Watts
 
 _MOGLABS = Dialect(b"\r\n", re.compile(rb"\r\n"), "INFO", re.compile(r"(?i).*(?:MOGLabs|[AXQ]RF\d).*"), 115200)
 
@@ -34,7 +34,10 @@ class RfHardware(SerialHardware):
         full_power_w: Light at the highest diffraction efficiency.
         full_rf_dbm: RF power of that efficiency.
         shutter: Port of the beam's SC10 shutter, where it has one.
+        timeout_s: Longest one answer may take; the shutter closes only after it where the RF driver hangs.
     """
+
+    timeout_s: Seconds = 0.3
 
     channel: int = Field(default=1, ge=1, le=4)
     carrier_hz: Hertz

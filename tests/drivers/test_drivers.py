@@ -1,6 +1,7 @@
 """What single drivers promise beyond the contract of their kind."""
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -13,16 +14,16 @@ from drivers.thorlabs_pm100 import PM100
 from drivers.thorlabs_tc200 import TC200Cell
 from labctl.clock import ManualClock
 from labctl.devices import BeamSettings, CellSettings, PowerMeterSettings, StageSettings
-from labctl.errors import ConfigError, DeviceError, LimitError, StateError
+from labctl.errors import ConfigError, DeviceError, DeviceTimeout, LimitError, StateError
 from sim_backends.instruments.gcs2 import Axis, Gcs2Controller
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.pm100 import PM100Meter
 from sim_backends.instruments.sc10 import SC10Controller
 from sim_backends.instruments.tc200 import TC200Heater
 from tests.drivers.test_contracts import BEAM, CELL, METER, STAGE
-from tests.drivers.wire import TIMEOUT_S, Server, SteppedClock, on_fastest
+from tests.drivers.wire import Server, SteppedClock, on_fastest
 
-MODULATOR = {"carrier": "200 MHz", "passes": 2, "full_power": "50 uW", "full_rf_dbm": 31, "timeout": f"{TIMEOUT_S} s"}
+MODULATOR = {"carrier": "200 MHz", "passes": 2, "full_power": "50 uW", "full_rf_dbm": 31}
 
 
 @pytest.fixture
@@ -162,6 +163,21 @@ def test_the_shutter_closes_when_the_rf_driver_does_not_answer(stack: ExitStack)
     assert not shutter.enabled
     with pytest.raises(DeviceError):
         beam.close()
+
+
+def test_the_shutter_closes_in_time_when_the_rf_driver_hangs(stack: ExitStack):
+    shutter = SC10Controller(ManualClock(), blade_s=0.0)
+    server, beam = beam_on(stack, MoglabsRf(), shutter)
+    with beam:
+        beam.on()
+        server.misbehave("held")
+        start = time.monotonic()
+        with pytest.raises(DeviceTimeout, match="'OFF,1'"):
+            beam.make_safe()
+        assert time.monotonic() - start < 0.5
+        assert not shutter.enabled
+        beam.make_safe()
+        assert not beam.is_on
 
 
 def test_a_shutter_that_sticks_is_reported(stack: ExitStack):
