@@ -1,0 +1,188 @@
+"""MOGLabs agile RF drivers (ARF, XRF, QRF): the acousto-optic modulator of a beam, by USB serial port or TCP 7802."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
+
+from pydantic import Field
+
+from drivers.serial_line import Dialect, SerialHardware, SerialLine, read_hardware
+from drivers.thorlabs_sc10 import SC10Shutter
+from labctl.clock import Clock
+from labctl.devices import Beam, BeamSettings
+from labctl.errors import ConfigError, DeviceError
+from labctl.units import Hertz, Seconds, Watts
+
+_MOGLABS = Dialect(b"\r\n", re.compile(rb"\r\n"), "INFO", re.compile(r"(?i).*(?:MOGLabs|[AXQ]RF\d).*"), 115200)
+
+_NUMBER = r"([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
+
+_LEAST_DBM = -50.0
+"""Lowest RF power that can be set; the light it leaves, 1e-8 of full at 30 dBm, is reported as none."""
+
+
+class RfHardware(SerialHardware):
+    """One channel and the modulator behind it.
+
+    Args:
+        channel: Channel, from 1 on.
+        carrier_hz: RF at which the light is on line centre.
+        passes: How often light passes the modulator: its detuning is so many times the RF's.
+        order: Diffraction order used.
+        full_power_w: Light at the highest diffraction efficiency.
+        full_rf_dbm: RF power of that efficiency.
+        shutter: Port of the beam's SC10 shutter, where it has one.
+        timeout_s: Longest one answer may take; the shutter closes only after it where the RF driver hangs.
+    """
+
+    timeout_s: Seconds = 0.3
+
+    channel: int = Field(default=1, ge=1, le=4)
+    carrier_hz: Hertz
+    passes: Literal[1, 2] = 1
+    order: Literal[1, -1] = 1
+    full_power_w: Watts = Field(gt=0)
+    full_rf_dbm: float = Field(gt=_LEAST_DBM, le=40)
+    shutter: SerialHardware | None = None
+
+
+def light_fraction(rf_dbm: float, full_rf_dbm: float) -> float:
+    """Return the diffraction efficiency relative to its highest: sin^2 of pi/2 sqrt(P / P_full), Bragg regime.
+
+    Korpel, Proc. IEEE 69, 48 (1981).
+    """
+    return math.sin(math.pi / 2 * 10 ** ((rf_dbm - full_rf_dbm) / 20)) ** 2
+
+
+def rf_for_fraction(fraction: float, full_rf_dbm: float) -> float:
+    """Return the RF power in dBm for a fraction (0 to 1) of the highest diffraction efficiency; at least -50 dBm."""
+    amplitude = 2 / math.pi * math.asin(math.sqrt(fraction))
+    return max(full_rf_dbm + 20 * math.log10(amplitude), _LEAST_DBM) if amplitude > 0 else _LEAST_DBM
+
+
+class RfBeam(Beam):
+    """A beam switched by its modulator's RF and, where it has one, a shutter; dark only when both say so.
+
+    Its ceiling is also set as the instrument's own RF limit. Phases of a sequence are loaded as a table that steps at
+    the channel's trigger input.
+
+    Args:
+        name: Name in the bench file.
+        clock: Bench time.
+        settings: Ceiling and what the beam can do.
+        hardware: Port, channel and modulator.
+
+    Raises:
+        ConfigError: The hardware entry is not valid, or cannot give the power of the settings.
+    """
+
+    def __init__(self, name: str, clock: Clock, settings: BeamSettings, hardware: Mapping[str, Any]) -> None:
+        super().__init__(name, clock, settings)
+        self._rf = read_hardware(name, RfHardware, hardware)
+        if settings.max_power_w > self._rf.full_power_w:
+            asked, allowed = settings.max_power_w, self._rf.full_power_w
+            raise ConfigError(f"{name}: max_power {asked:g} W is above the {allowed:g} W (full_power) of its modulator")
+        self._line = SerialLine(name, clock, self._rf, _MOGLABS)
+        self._shutter = SC10Shutter(name, clock, self._rf.shutter) if self._rf.shutter else None
+
+    def _do_open(self) -> None:
+        with ExitStack() as opened:
+            self._line.open()
+            opened.callback(self._line.close)
+            self._order(f"OFF,{self._rf.channel}")  # first, as all else may fail
+            if self._shutter:
+                self._shutter.connect()
+                opened.callback(self._shutter.disconnect)
+                self._shutter.switch(False)
+            self._order(f"MODE,{self._rf.channel},NSB")
+            self._order(f"LIMIT,{self._rf.channel},{self._dbm(self.settings.max_power_w):.3f}dBm")
+            self._do_set_power(self.settings.power_w)
+            self._do_set_detuning(0.0)
+            self._do_set_phase(0.0)
+            opened.pop_all()
+
+    def _do_close(self) -> None:
+        with ExitStack() as both:
+            both.callback(self._line.close)
+            if self._shutter:
+                both.callback(self._shutter.disconnect)
+
+    def _do_state(self) -> dict[str, Any]:
+        state = {
+            "on": self._do_is_on(),
+            "power_w": self._do_power_w(),
+            "phase_rad": self._do_phase_rad(),
+            "detuning_hz": self._do_detuning_hz(),
+        }
+        return {**state, "shutter": self._shutter.state()} if self._shutter else state
+
+    def _do_is_on(self) -> bool:
+        return self._rf_is_on() or (self._shutter is not None and not self._shutter.is_closed)
+
+    def _rf_is_on(self) -> bool:
+        # old firmwares answer a number with a bit per stage, newer ones words; anything but a plain "off" counts as on
+        answer = self._line.ask(f"STATUS,{self._rf.channel}", r"(?:OK:?\s*)?(\d+|0x[0-9a-fA-F]+|.*\b(?:ON|OFF)\b.*)")[1]
+        return int(answer, 0) != 0 if answer[0].isdigit() else re.search(r"\bON\b", answer) is not None
+
+    def _do_power_w(self) -> float:
+        rf_dbm = self._number("POW", "dBm")
+        return 0.0 if rf_dbm <= _LEAST_DBM else self._rf.full_power_w * light_fraction(rf_dbm, self._rf.full_rf_dbm)
+
+    def _do_phase_rad(self) -> float:
+        return self._rf.order * self._rf.passes * math.radians(self._number("PHASE", "deg"))
+
+    def _do_detuning_hz(self) -> float:
+        offset_hz = self._number("FREQ", "MHz") * 1e6 - self._rf.carrier_hz
+        return self._rf.order * self._rf.passes * offset_hz
+
+    def _do_switch(self, on: bool) -> None:
+        # light on: shutter, then RF; light off: RF, then shutter, each also when the other fails
+        with ExitStack() as steps:
+            if self._shutter:
+                steps.callback(self._shutter.switch, on)
+            if not on:
+                self._order(f"OFF,{self._rf.channel}")
+        if on:
+            self._order(f"ON,{self._rf.channel}")
+
+    def _do_set_power(self, power_w: float) -> None:
+        self._order(f"POW,{self._rf.channel},{self._dbm(power_w):.3f}dBm")
+
+    def _do_set_phase(self, phase_rad: float) -> None:
+        self._order(f"MODE,{self._rf.channel},NSB")
+        self._order(f"PHASE,{self._rf.channel},{self._degrees(phase_rad):.4f}deg")
+
+    def _do_load_phases(self, phases_rad: Sequence[float]) -> None:
+        channel = self._rf.channel
+        self._order(f"MODE,{channel},NSB")
+        self._order(f"TABLE,CLEAR,{channel}")
+        if not phases_rad:
+            return
+        frequency, power = self._number("FREQ", "MHz"), self._number("POW", "dBm")
+        self._order(f"MODE,{channel},TSB")
+        for phase_rad in phases_rad:  # duration 0: until the next trigger
+            step = f"{frequency:.6f}MHz,{power:.3f}dBm,{self._degrees(phase_rad):.4f}deg,0"
+            self._order(f"TABLE,APPEND,{channel},{step}")
+        self._order(f"TABLE,ARM,{channel}")
+
+    def _do_set_detuning(self, detuning_hz: float) -> None:
+        frequency_hz = self._rf.carrier_hz + detuning_hz / (self._rf.order * self._rf.passes)
+        self._order(f"FREQ,{self._rf.channel},{frequency_hz / 1e6:.6f}MHz")
+
+    # ---- protocol
+
+    def _dbm(self, power_w: float) -> float:
+        return rf_for_fraction(power_w / self._rf.full_power_w, self._rf.full_rf_dbm)
+
+    def _degrees(self, phase_rad: float) -> float:
+        return math.degrees(phase_rad) / (self._rf.order * self._rf.passes) % 360
+
+    def _number(self, quantity: str, unit: str) -> float:
+        return float(self._line.ask(f"{quantity},{self._rf.channel}", rf"{_NUMBER}\s*{unit}\b.*")[1])
+
+    def _order(self, command: str) -> None:
+        refusal = self._line.ask(command, r"OK.*|ERR:?\s*(.*)")[1]
+        if refusal is not None:
+            raise DeviceError(self.name, f"refused '{command}': {refusal}; correct the bench file or the instrument")

@@ -1,0 +1,259 @@
+"""A serial port or TCP socket to one instrument: a command out, its own answer in, never that to another command."""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import Field
+
+from labctl.clock import Clock
+from labctl.documents import Document, StrictModel
+from labctl.errors import ConnectError, DeviceError, DeviceTimeout, DriverMissing
+from labctl.units import Seconds
+
+logger = logging.getLogger(__name__)
+
+_SLICE_S = 0.05
+"""Longest uninterrupted read, after which the bench's clock is waited on, so that a stop is noticed."""
+
+_WRITE_S = 0.2
+"""Longest a command may take to leave: no hook blocks for longer."""
+
+_QUIET_S = 0.05
+"""A line on which nothing came for so long is quiet: 48 characters at 9600 baud."""
+
+
+class SerialHardware(StrictModel):
+    """What a bench file says under `hardware:` of a device on a serial line.
+
+    Args:
+        url: Port name (`COM3`, `/dev/ttyUSB0`) or pyserial URL: `socket://192.168.1.10:50000` for TCP.
+        baud: Speed of a serial port; the instrument's usual one by default.
+        timeout_s: Longest one answer may take.
+        serial: Serial number; calibrations are bound to it, and where the instrument tells its own, both must agree.
+    """
+
+    url: str
+    baud: int | None = Field(default=None, gt=0)
+    timeout_s: Seconds = 1.0
+    serial: str | None = None
+
+
+H = TypeVar("H", bound=SerialHardware)
+T = TypeVar("T")
+
+
+def read_hardware(device: str, model: type[H], hardware: Mapping[str, Any]) -> H:
+    """Return the `hardware:` of `device` as `model`.
+
+    Raises:
+        ConfigError: A key is unknown or missing, or a value is not allowed.
+    """
+    document = Document(f"hardware of {device}", "{}")
+    document.lines.clear()  # the lines of the bench file are not known here
+    return document.validate(model, hardware)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one kind of instrument talks.
+
+    Args:
+        send_end: What ends a command.
+        reply_end: What ends a reply, found anywhere in what came.
+        query: A harmless query, sent when the line is opened and to find back into step.
+        reply: What its answer, stripped, looks like, and no other answer.
+        baud: Usual speed.
+        tells_serial: Whether that answer contains the instrument's serial number.
+    """
+
+    send_end: bytes
+    reply_end: re.Pattern[bytes]
+    query: str
+    reply: re.Pattern[str]
+    baud: int = 115200
+    tells_serial: bool = False
+
+
+class SerialLine:
+    """The line of one device, opened by nobody else.
+
+    After a missing, late or unreadable answer the line is out of step: before the next command all that still comes is
+    thrown away, up to the answer to the dialect's harmless query. A lost connection stays lost until the device is
+    closed and opened again. Opening a TCP address where nothing is may block for 5 s, closing one blocks for 0.3 s:
+    pyserial's own constants.
+
+    Args:
+        device: Name of the device, for messages.
+        clock: Bench time, waited on (for no time) while an answer is awaited.
+        hardware: Which port.
+        dialect: How its instrument talks.
+    """
+
+    def __init__(self, device: str, clock: Clock, hardware: SerialHardware, dialect: Dialect) -> None:
+        self._device, self._clock, self._hardware, self._dialect = device, clock, hardware, dialect
+        self._port: Any = None
+        self._received = b""
+        self._in_step = False
+        self.busy = False
+        """Whether an answer is awaited; whoever is called by the clock meanwhile must not speak."""
+
+    def open(self) -> str:
+        """Open the port and return the instrument's answer to the dialect's query.
+
+        Raises:
+            DriverMissing: pyserial is not installed.
+            ConnectError: No such port, another program has it, or no such instrument answers.
+        """
+        try:
+            import serial
+        except ImportError as error:
+            raise DriverMissing(self._device, "needs pyserial; pip install 'labctl[hardware]'") from error
+        url, baud = self._hardware.url, self._hardware.baud or self._dialect.baud
+        try:
+            self._port = serial.serial_for_url(
+                url, baudrate=baud, timeout=_SLICE_S, write_timeout=_WRITE_S, exclusive=True
+            )
+        except (OSError, ValueError) as error:  # pyserial's own error is an OSError
+            cure = "check its power, cable and port name, and that no other program has it open"
+            raise ConnectError(self._device, f"cannot open {url}: {error}; {cure}") from error
+        self._received, self._in_step = b"", False
+        try:
+            with self._speaking():
+                return self._find_step(self._deadline())
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, DeviceError):  # a stop or Ctrl-C
+                raise
+            cure = "check that it is the instrument the bench file says, and that no other program has it open"
+            raise ConnectError(self._device, f"no answer as expected on {url} ({error}); {cure}") from error
+
+    def close(self) -> None:
+        """Close the port; closing twice does nothing."""
+        port, self._port = self._port, None
+        if port is None:
+            return
+        try:
+            port.close()
+        except OSError as error:  # an unplugged port is gone as well
+            logger.warning("%s: its port did not close: %s", self._device, error)
+
+    def tell(self, command: str) -> None:
+        """Send a command that has no answer.
+
+        Raises:
+            ConnectError: The connection is lost.
+            DeviceTimeout: The instrument does not find back into step.
+        """
+        with self._speaking():
+            self._find_step_for(command, self._deadline())
+            self._in_step = False  # until all of it is sent
+            self._write(command)
+            self._in_step = True
+
+    def ask(self, command: str, answer: str = r"(?s).*") -> re.Match[str]:
+        """Return the match of the pattern `answer` with the whole answer to `command`, stripped.
+
+        Raises:
+            ConnectError: The connection is lost.
+            DeviceTimeout: No whole answer in time.
+            DeviceError: The answer is not one to this command.
+        """
+        deadline = self._deadline()
+        with self._speaking():
+            self._find_step_for(command, deadline)
+            self._in_step = False
+            self._write(command)
+            reply = self._reply(command, deadline)
+        match = re.fullmatch(answer, reply)
+        if match is None:
+            cure = "check the cable, the baud rate and that it is the instrument the bench file says"
+            raise DeviceError(self._device, f"answered {reply!r} to '{command}', which is no answer to it; {cure}")
+        self._in_step = True
+        return match
+
+    def _deadline(self) -> float:
+        # the wire is real whatever the bench's clock is, so its time is the machine's
+        return time.monotonic() + self._hardware.timeout_s
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        self.busy = True
+        try:
+            yield
+        finally:
+            self.busy = False
+
+    def _find_step_for(self, command: str, deadline: float) -> None:
+        """Find back into step where the line is not, or where something came that nobody asked for."""
+        self._received += self._guarded(command, lambda port: port.read(port.in_waiting) if port.in_waiting else b"")
+        if self._received:
+            logger.warning("%s: %r came unasked before '%s'", self._device, self._received[:80], command)
+        if self._in_step and not self._received:
+            return
+        try:
+            self._find_step(deadline)
+        except DeviceTimeout as error:
+            missing = f"an earlier answer is missing and so is that to '{self._dialect.query}'"
+            cure = "check its power and cable, then ask again"
+            raise DeviceTimeout(self._device, f"'{command}' was not sent, {missing}; {cure}") from error
+
+    def _find_step(self, deadline: float) -> str:
+        """Return the answer to the dialect's query once all that came before it is thrown away."""
+        query = self._dialect.query
+        self._throw_away(deadline)
+        self._write(query)
+        while not self._dialect.reply.fullmatch(reply := self._reply(query, deadline)):
+            logger.warning("%s: threw away %r", self._device, reply[:80])
+        self._throw_away(deadline)  # an earlier such query may be answered, too
+        serial = self._hardware.serial
+        if serial and self._dialect.tells_serial and serial not in reply:
+            raise DeviceError(self._device, f"is said to have serial number {serial}, found is '{reply}'")
+        self._in_step = True
+        return reply
+
+    def _throw_away(self, deadline: float) -> None:
+        """Read until the line is quiet."""
+        self._received = b""
+        quiet_from = time.monotonic()
+        while time.monotonic() < min(quiet_from + _QUIET_S, deadline):
+            if self._read(self._dialect.query):
+                quiet_from = time.monotonic()
+
+    def _reply(self, command: str, deadline: float) -> str:
+        while not (end := self._dialect.reply_end.search(self._received)):
+            if time.monotonic() > deadline:
+                came = f" only {self._received[:80]!r} came" if self._received else " nothing came"
+                raise DeviceTimeout(
+                    self._device,
+                    f"gave no whole answer to '{command}' within {self._hardware.timeout_s:g} s,{came}; "
+                    "check its power and cable, then ask again",
+                )
+            self._received += self._read(command)
+        reply, self._received = self._received[: end.end()], self._received[end.end() :]
+        return reply.decode("ascii", "replace").strip()
+
+    def _read(self, command: str) -> bytes:
+        """Return what came within a slice, as soon as something does."""
+        received = self._guarded(command, lambda port: port.read(max(port.in_waiting, 1)))
+        self._clock.wait(0.0)
+        return received
+
+    def _write(self, command: str) -> None:
+        data = command.encode("ascii") + self._dialect.send_end
+        self._guarded(command, lambda port: port.write(data))
+
+    def _guarded(self, command: str, action: Callable[[Any], T]) -> T:
+        """Return what `action` returns for the port; a port that fails is closed and stays so."""
+        cure = "check its power and cable, then close and open it again"
+        if self._port is None:
+            raise ConnectError(self._device, f"'{command}' was not sent, its connection is lost; {cure}")
+        try:
+            return action(self._port)
+        except OSError as error:
+            self.close()
+            raise ConnectError(self._device, f"lost its connection in '{command}' ({error}); {cure}") from error

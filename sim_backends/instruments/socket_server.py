@@ -1,0 +1,89 @@
+"""Puts a simulated instrument on a TCP port of this machine, which pyserial opens as `socket://`, on every platform."""
+
+import selectors
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+from sim_backends.instruments.conversation import Conversation, Instrument, WireFault
+
+
+class SocketServer:
+    """Serves one instrument, one client at a time, from a thread of its own; a second client is shown the door.
+
+    Args:
+        instrument: Who answers.
+        port: TCP port; a free one by default.
+        late_s: How late a late answer is.
+    """
+
+    def __init__(self, instrument: Instrument, port: int = 0, late_s: float = 0.5) -> None:
+        self._conversation = Conversation(instrument, late_s)
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.url = f"socket://127.0.0.1:{self._listener.getsockname()[1]}"
+        """Where pyserial finds the instrument."""
+        self._wake, self._woken = socket.socketpair()
+        self._stopped = threading.Event()
+        self._client: socket.socket | None = None
+        self._thread = threading.Thread(target=self._serve, name="simulated instrument", daemon=True)
+
+    def misbehave(self, *faults: WireFault) -> None:
+        """Let these faults befall the next answers."""
+        self._conversation.faults.extend(faults)
+
+    def unplug(self) -> None:
+        """End the connection for good, as when the cable is pulled."""
+        if not self._stopped.is_set():
+            self._wake.send(b"!")  # the thread closes this when it has stopped, so it comes first
+            self._stopped.set()
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unplug()
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for one in (self._listener, self._woken):
+                selector.register(one, selectors.EVENT_READ)
+            while not self._stopped.is_set():
+                for key, _ in selector.select():
+                    if key.fileobj is self._listener:
+                        self._admit(selector)
+                    elif key.fileobj is self._client:
+                        self._talk(selector)
+        for one in (self._client, self._listener, self._wake, self._woken):
+            if one is not None:
+                one.close()
+
+    def _admit(self, selector: selectors.BaseSelector) -> None:
+        client, _ = self._listener.accept()
+        if self._client is not None:
+            client.close()
+            return
+        # answers are short, and waiting for more to send with them would cost 40 ms each
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._client = client
+        selector.register(client, selectors.EVENT_READ)
+
+    def _talk(self, selector: selectors.BaseSelector) -> None:
+        client = self._client
+        if client is None:
+            return
+        try:
+            data = client.recv(4096)
+            for answer in self._conversation.receive(data):
+                self._stopped.wait(answer.delay_s)
+                client.sendall(answer.data)
+        except OSError:  # the client went in the middle of it
+            data = b""
+        if not data:
+            selector.unregister(client)
+            client.close()
+            self._client = None
