@@ -31,6 +31,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from labctl.optics.free_space.threads import sharing
+
 PARTS = ("accuracy", "step", "memory", "cost")
 PICTURE = Path(__file__).parent / "results" / "diffraction.png"
 SLOW = "torchoptics, its default padding"
@@ -213,9 +215,8 @@ def _on_threads(threads: int, size: int, batch: int) -> Callable[[], None]:
     step = training_step(labctl(size), size, batch)
 
     def limited() -> None:
-        torch.set_num_threads(threads)
-        step()
-        torch.set_num_threads(1)
+        with sharing(threads):
+            step()
 
     return limited
 

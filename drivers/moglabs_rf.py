@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from drivers.serial_line import Dialect, SerialHardware, SerialLine, read_hardware
+from drivers.serial_line import Dialect, SerialHardware, SerialLine
 from drivers.thorlabs_sc10 import SC10Shutter
 from labctl.clock import Clock
-from labctl.devices import Beam, BeamSettings
+from labctl.devices import Beam, BeamSettings, read_hardware
 from labctl.errors import ConfigError, DeviceError
 from labctl.units import Hertz, Seconds, Watts
 
@@ -80,7 +80,7 @@ class RfBeam(Beam):
 
     def __init__(self, name: str, clock: Clock, settings: BeamSettings, hardware: Mapping[str, Any]) -> None:
         super().__init__(name, clock, settings)
-        self._rf = read_hardware(name, RfHardware, hardware)
+        self._rf = read_hardware(RfHardware, name, hardware)
         if settings.max_power_w > self._rf.full_power_w:
             asked, allowed = settings.max_power_w, self._rf.full_power_w
             raise ConfigError(f"{name}: max_power {asked:g} W is above the {allowed:g} W (full_power) of its modulator")

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from drivers.serial_line import Dialect, SerialHardware, SerialLine, read_hardware
+from drivers.serial_line import Dialect, SerialHardware, SerialLine
 from labctl.clock import Clock
-from labctl.devices import Stage, StageSettings
+from labctl.devices import Stage, StageSettings, read_hardware
 from labctl.documents import StrictModel
 from labctl.errors import ConfigError, DeviceError, LimitError
 from labctl.units import Metres
@@ -71,7 +71,7 @@ class GcsStage(Stage):
 
     def __init__(self, name: str, clock: Clock, settings: StageSettings, hardware: Mapping[str, Any]) -> None:
         super().__init__(name, clock, settings)
-        own = read_hardware(name, GcsHardware, hardware)
+        own = read_hardware(GcsHardware, name, hardware)
         if set(own.axes) != set(settings.axes):
             asked, allowed = ", ".join(own.axes), ", ".join(settings.axes)
             raise ConfigError(f"hardware of {name}: axes {asked} are named, its settings have: {allowed}")

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from labctl.clock import Clock
-from labctl.documents import Document, StrictModel
+from labctl.devices import Hardware
 from labctl.errors import ConnectError, DeviceError, DeviceTimeout, DriverMissing
 from labctl.units import Seconds
 
@@ -27,35 +27,22 @@ _QUIET_S = 0.05
 """A line on which nothing came for so long is quiet: 48 characters at 9600 baud."""
 
 
-class SerialHardware(StrictModel):
+class SerialHardware(Hardware):
     """What a bench file says under `hardware:` of a device on a serial line.
 
     Args:
         url: Port name (`COM3`, `/dev/ttyUSB0`) or pyserial URL: `socket://192.168.1.10:50000` for TCP.
         baud: Speed of a serial port; the instrument's usual one by default.
         timeout_s: Longest one answer may take.
-        serial: Serial number; calibrations are bound to it, and where the instrument tells its own, both must agree.
+        serial: Serial number; where the instrument tells its own, both must agree.
     """
 
     url: str
     baud: int | None = Field(default=None, gt=0)
     timeout_s: Seconds = 1.0
-    serial: str | None = None
 
 
-H = TypeVar("H", bound=SerialHardware)
 T = TypeVar("T")
-
-
-def read_hardware(device: str, model: type[H], hardware: Mapping[str, Any]) -> H:
-    """Return the `hardware:` of `device` as `model`.
-
-    Raises:
-        ConfigError: A key is unknown or missing, or a value is not allowed.
-    """
-    document = Document(f"hardware of {device}", "{}")
-    document.lines.clear()  # the lines of the bench file are not known here
-    return document.validate(model, hardware)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from drivers.serial_line import Dialect, SerialHardware, SerialLine, read_hardware
+from drivers.serial_line import Dialect, SerialHardware, SerialLine
 from labctl.clock import Clock
-from labctl.devices import PowerMeter, PowerMeterSettings
+from labctl.devices import PowerMeter, PowerMeterSettings, read_hardware
 from labctl.errors import DeviceError
 
 _SCPI = Dialect(b"\n", re.compile(rb"\n"), "*IDN?", re.compile(r"(?i)thorlabs,\s*pm.*"), 115200, tells_serial=True)
@@ -38,7 +38,7 @@ class PM100(PowerMeter):
 
     def __init__(self, name: str, clock: Clock, settings: PowerMeterSettings, hardware: Mapping[str, Any]) -> None:
         super().__init__(name, clock, settings)
-        self._line = SerialLine(name, clock, read_hardware(name, SerialHardware, hardware), _SCPI)
+        self._line = SerialLine(name, clock, read_hardware(SerialHardware, name, hardware), _SCPI)
 
     def _do_open(self) -> None:
         self._line.open()

@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from drivers.serial_line import SerialHardware, SerialLine, read_hardware
+from drivers.serial_line import SerialHardware, SerialLine
 from drivers.thorlabs_prompt import ask_prompt, prompt_dialect
 from labctl.clock import Clock
-from labctl.devices import CellSettings, VapourCell
+from labctl.devices import CellSettings, VapourCell, read_hardware
 from labctl.errors import ConfigError, DeviceError
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class TC200Cell(VapourCell):
             raise ConfigError(f"{name}: {low_c:g} to {high_c:g} degC is asked for, a TC200 regulates {allowed}")
         if settings.tolerance_k < _STEP_K:
             raise ConfigError(f"{name}: tolerance {settings.tolerance_k:g} K is below the {_STEP_K:g} K a TC200 shows")
-        own = read_hardware(name, SerialHardware, hardware)
+        own = read_hardware(SerialHardware, name, hardware)
         self._line = SerialLine(name, clock, own, prompt_dialect("TC200", 115200))
         self._goal_c: float | None = None
         self._from_c, self._written_c, self._since_s = 0.0, 0.0, 0.0

@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from labctl.documents import StrictModel
-from labctl.errors import ConfigError
+from labctl.documents import Document, StrictModel
 
 H = TypeVar("H", bound="Hardware")
 
@@ -25,11 +22,8 @@ def read_hardware(model: type[H], name: str, hardware: Mapping[str, Any]) -> H:
     """Return the `hardware:` of device or connection `name` as its driver's `model`.
 
     Raises:
-        ConfigError: A key is unknown, missing or wrong; names them, and the keys there are.
+        ConfigError: A key is unknown, missing or wrong; names it, and the nearest or all that there are.
     """
-    try:
-        return model.model_validate(dict(hardware))
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        keys = ", ".join(field.alias or key for key, field in model.model_fields.items())
-        raise ConfigError(f"{name}: hardware: {wrong}; its driver takes: {keys}") from None
+    document = Document(f"hardware of {name}", "{}")
+    document.lines.clear()  # the lines of the bench file are not known here
+    return document.validate(model, dict(hardware))

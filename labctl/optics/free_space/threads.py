@@ -4,8 +4,10 @@ Samples of a batch need nothing of each other, so that threads of their own wast
 torch lets go of the interpreter's lock while it computes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from itertools import pairwise
 from threading import Barrier
@@ -13,8 +15,31 @@ from typing import TypeVar
 
 import torch
 
+_SHARING: ContextVar[int | None] = ContextVar("threads that share pieces", default=None)
+
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
+
+
+@contextmanager
+def sharing(threads: int) -> Iterator[None]:
+    """Let samples be shared among `threads` threads, and torch compute all else on one.
+
+    The quickest way to use several cores: threads that torch keeps for its own small operations go on spinning for the
+    next one, and take the cores from those that carry samples (two threads: 1.6 times as fast as one, 1.2 beside them).
+    """
+    before, token = torch.get_num_threads(), _SHARING.set(threads)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _SHARING.reset(token)
+
+
+def sharing_threads() -> int:
+    """Return how many threads may share samples: what `sharing` says, else as many as torch may use."""
+    return _SHARING.get() or torch.get_num_threads()
 
 
 def share_out(work: Callable[[Sequence[Piece]], Result], pieces: Sequence[Piece], threads: int) -> list[Result]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from labctl.errors import ConfigError
 from labctl.optics.free_space.diffraction import backpropagate, diffract, diffract_phase, phase_only
 from labctl.optics.free_space.propagation import Hop, propagate, transfer_function
+from labctl.optics.free_space.threads import sharing
 from labctl.optics.grid import Grid
 
 SHAPES = [(16, 16), (12, 20), (15, 9)]
@@ -197,9 +198,7 @@ def test_masks_that_do_not_fit_are_refused(masks: Tensor, count: int, says: str)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_batch_a_few_samples_at_a_time_has_the_same_gradient(threads: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("labctl.optics.free_space.window.CPU_CHUNK_BYTES", 1)  # one sample a chunk
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with sharing(threads):
         transfers, field = hops((16, 16)), speckle(5, 16, 16)
         phases = torch.rand(3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
         twin = phases.detach().clone().requires_grad_()
@@ -213,5 +212,3 @@ def test_a_batch_a_few_samples_at_a_time_has_the_same_gradient(threads: int, mon
         expected.backward()
         assert found.item() == pytest.approx(expected.item(), rel=1e-12)
         assert relative(phases.grad, twin.grad) < 1e-12
-    finally:
-        torch.set_num_threads(before)
