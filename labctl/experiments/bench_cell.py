@@ -82,6 +82,8 @@ def carry_out(run: BenchRun, folder: Path) -> tuple[Mapping[str, Any], Path]:
             "truth_seed": bench.truth_seed,
             "settings": settings.model_dump(),
             "bench_file": file.model_dump(),
+            "calibrations": [entry.id for entry in bench.belief.used],
+            "believed": bench.calibrated_values,
             "device_states": bench.state(),
         }
         recorder = Recorder(folder, plan.name, header)

@@ -1,22 +1,49 @@
 """How much of the loss between a model and the bench it is deployed on training in situ wins back: rows of a table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from labctl.experiments.table import Results
+from labctl.experiments.table import Cell, Results
 from labctl.report.comparison import Row, row_of
 
 SMALL_GAP = 3.0
 """Mean gap in points below which the comparison says little and is repeated with larger imperfections."""
 
 
-def cell_name(scale: float, truth: int) -> str:
-    """Return the name of the cell of one truth at one scale of imperfections."""
-    return f"imperfections{scale:g}_truth{truth}"
+@dataclass(frozen=True)
+class Comparison:
+    """One truth: a training in silico, its deployment and a training in situ.
+
+    Args:
+        settings: Settings of the table; they have `truths`, `larger` (imperfections of a repetition) and `seconds`.
+        imperfections: Factor on the bench's imperfections.
+        truth_seed: Draws the twins' truth.
+        seed: Draws weights, data order and measurement noise.
+    """
+
+    settings: Any
+    imperfections: float
+    truth_seed: int
+    seed: int
 
 
-def scales_needed(results: Results, larger: float) -> list[float]:
-    """Return the scales of imperfections to compare at: 1, and `larger` where the mean gap at 1 is small."""
-    return [1.0, larger] if results and mean_gap(results, 1.0) < SMALL_GAP else [1.0]
+def deployment_cells(
+    compare: Callable[[Comparison, Path], Mapping[str, Any]], settings: Any, seed: int, results: Results
+) -> list[Cell]:
+    """Return a cell for every truth, at imperfections x 1, and larger ones where the mean gap at 1 is small."""
+    small = results and mean_gap(results, 1.0) < SMALL_GAP
+    return [
+        Cell(
+            f"imperfections{scale:g}_truth{truth}",
+            compare,
+            Comparison(settings, scale, truth, seed + truth),
+            settings.seconds,
+        )
+        for scale in ([1.0, settings.larger] if small else [1.0])
+        for truth in settings.truths
+    ]
 
 
 def mean_gap(results: Results, scale: float) -> float:
@@ -28,7 +55,7 @@ def deployment_rows(results: Results, scales: list[float], parts: Mapping[str, s
     """Return accuracies, mean gap and closure, (in situ - deployed) / (ideal - deployed) of the means.
 
     Args:
-        results: Of cells named by `cell_name`, each with the accuracies in percent of all `parts`.
+        results: Of `deployment_cells`, each with the accuracies in percent of all `parts`.
         scales: Scales of imperfections; those without results are left out.
         parts: What `ideal`, `deployed`, `in_situ` and others stand for, in the table's order.
     """

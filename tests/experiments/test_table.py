@@ -24,6 +24,7 @@ from labctl.experiments.table import (
 from labctl.report.comparison import Row, row_of, rows_figure
 
 TABLES = (
+    "d2nn_deployment_gap",
     "d2nn_error_budget",
     "d2nn_fashion",
     "d2nn_imager",

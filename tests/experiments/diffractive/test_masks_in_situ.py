@@ -10,6 +10,8 @@ import yaml
 
 from labctl.bench import Bench, load_bench
 from labctl.errors import ConfigError, RunAborted
+from labctl.experiments.deployment import Comparison
+from labctl.experiments.diffractive.in_situ.deployment_gap import Settings, compare
 from labctl.experiments.diffractive.in_situ.fields import BenchFields
 from labctl.experiments.diffractive.in_situ.gradient import mask_gradient
 from labctl.experiments.diffractive.in_situ.plan import first_phases, train_masks
@@ -168,3 +170,11 @@ def test_a_reduced_bench_is_as_connected_and_as_bright():
     assert small.settings(beam).power_w == pytest.approx(whole.settings(beam).power_w / 16)
     with pytest.raises(ConfigError, match="give 1 to 256"):
         reduced_bench("diffractive", 300)
+
+
+def test_masks_from_the_model_are_tested_on_the_bench_and_trained_further_there(tmp_path: Path):
+    small = {"data": "sample", "train_samples": 48, "test_samples": 20, "side": 32, "bench": str(BENCH)}
+    found = compare(Comparison(Settings(**small), 1.0, 1, 0), tmp_path)
+    assert set(found) == {"ideal", "deployed", "in_situ", "further"}
+    runs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in tmp_path.glob("*/*/run.yaml")]
+    assert sum("tap_registration" in str(run.get("calibrations")) for run in runs) >= 2

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from labctl.experiments.bench_cell import BenchRun, calibrate, carry_out
-from labctl.experiments.deployment import SMALL_GAP, cell_name, deployment_rows, scales_needed
+from labctl.experiments.deployment import SMALL_GAP, Comparison, deployment_cells, deployment_rows
 from labctl.experiments.diffractive.in_situ.reduced import reduced_bench
 from labctl.experiments.table import Cell, Results, Table
 from labctl.report.comparison import Row, rows_figure
@@ -50,29 +50,13 @@ class Settings:
     seconds: float = 7_200.0
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One truth: a training in silico, its deployment, and a training in situ that goes on from there.
-
-    Args:
-        settings: Settings of the table.
-        imperfections: Factor on the bench's imperfections.
-        truth_seed: Draws the twins' truth.
-        seed: Draws data order and measurement noise.
-    """
-
-    settings: Settings
-    imperfections: float
-    truth_seed: int
-    seed: int
-
-
 def compare(comparison: Comparison, folder: Path) -> Mapping[str, Any]:
     """Return the accuracies in percent by the names of `PARTS`; runs and ledger are kept in `folder`.
 
     The bench's taps are registered before they are used, as on a table.
     """
-    settings, ledger = comparison.settings, folder / "ledger"
+    settings: Settings = comparison.settings
+    ledger = folder / "ledger"
     overrides = {
         **reduced_bench(settings.bench, settings.side),
         "simulation.imperfection_scale": comparison.imperfections,
@@ -95,11 +79,7 @@ def compare(comparison: Comparison, folder: Path) -> Mapping[str, Any]:
 
 
 def _cells(settings: Settings, seed: int, results: Results) -> Sequence[Cell]:
-    return [
-        Cell(cell_name(scale, truth), compare, Comparison(settings, scale, truth, seed + truth), settings.seconds)
-        for scale in scales_needed(results, settings.larger)
-        for truth in settings.truths
-    ]
+    return deployment_cells(compare, settings, seed, results)
 
 
 def _rows(settings: Settings, results: Results) -> list[Row]:
