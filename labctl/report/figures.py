@@ -52,9 +52,12 @@ def agreement(layers: Mapping[int, Series]) -> Figure:
     panels = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
     for axes, (layer, series) in zip(panels, sorted(layers.items()), strict=True):
         step = series.column("step")
-        axes.plot(step, series.column("cosine"), color=_COLOURS[0], label="own rule")
-        axes.plot(step, series.column("cosine_exact"), color=_COLOURS[1], label="exact gradient", ls=(0, (4, 2)))
-        axes.plot(step, series.column("noise_floor"), color="black", lw=1, ls=":", label="noise floor")
+        dot = "." if len(step) == 1 else None  # a single point makes no line
+        axes.plot(step, series.column("cosine"), color=_COLOURS[0], label="own rule", marker=dot)
+        if series.has("cosine_exact"):
+            exact = series.column("cosine_exact")
+            axes.plot(step, exact, color=_COLOURS[1], label="exact gradient", ls=(0, (4, 2)), marker=dot)
+        axes.plot(step, series.column("noise_floor"), color="black", lw=1, ls=":", label="noise floor", marker=dot)
         axes.set_title(f"layer {layer}")
         _finish(axes, "step")
     panels[0].set_ylabel("cosine with the model's gradient")
@@ -153,7 +156,7 @@ def _loss(axes: Axes, read: Readings) -> None:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title("loss")
-    axes.set_ylabel("half-square loss per sample")
+    axes.set_ylabel("loss per sample")
 
 
 def _accuracy(axes: Axes, read: Readings) -> None:
@@ -172,8 +175,9 @@ def _accuracy(axes: Axes, read: Readings) -> None:
 def _all_layers(axes: Axes, layers: Mapping[int, Series]) -> None:
     for colour, (layer, series) in zip(_COLOURS, sorted(layers.items()), strict=False):
         step = series.column("step")
-        axes.plot(step, series.column("cosine"), color=colour, label=f"layer {layer}")
-        axes.plot(step, series.column("noise_floor"), color=colour, lw=1, ls=":", label="its noise floor")
+        dot = "." if len(step) == 1 else None
+        axes.plot(step, series.column("cosine"), color=colour, label=f"layer {layer}", marker=dot)
+        axes.plot(step, series.column("noise_floor"), color=colour, lw=1, ls=":", label="its noise floor", marker=dot)
     axes.set_title("gradient agreement")
     axes.set_ylabel("cosine with the model's gradient")
 

@@ -183,7 +183,7 @@ def _last_arrays(run: Path) -> tuple[dict[str, NDArray[Any]], str | None]:
     for source, name in (("the end", "weights"), ("the last checkpoint", "checkpoint")):
         with suppress(LabError):
             found = read_weights(run) if name == "weights" else read_checkpoint(run)[1]
-            if _named(found, "weights."):
+            if _named(found, "weights.") or _named(found, "phase."):
                 return found, source
     return {}, None
 
