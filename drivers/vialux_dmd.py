@@ -50,13 +50,13 @@ class VialuxHardware(Hardware):
 
     Args:
         version: Version of the ALP library that is installed.
-        library: Folder it is in, where ALP4lib does not find it.
+        folder: Folder it is in, where ALP4lib does not find it.
         edge: Which edge of a pulse on the trigger input steps the frames.
         row_bytes: Bytes of one row in the board's memory, for panels that are not 1024 or 1920 mirrors wide.
     """
 
     version: Literal["4.1", "4.2", "4.3", "4.4", "5.0", "5.1"] = "4.3"
-    library: str | None = None
+    folder: str | None = None
     edge: Literal["rising", "falling"] = "rising"
     row_bytes: int | None = None
 
@@ -112,9 +112,9 @@ class VialuxDMD(DMD):
         self._alp4 = alp4
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
             try:
-                alp = alp4.ALP4(self.hardware.version, self.hardware.library)
+                alp = alp4.ALP4(self.hardware.version, self.hardware.folder)
             except (OSError, ValueError) as error:
-                cure = "install ViALUX's ALP software, or name its folder in `hardware: library`"
+                cure = "install ViALUX's ALP software, or name its folder in `hardware: folder`"
                 reason = f"the ALP-{self.hardware.version} library cannot be loaded: {error}"
                 raise DriverMissing(self.name, f"{reason}; {cure}") from error
             try:

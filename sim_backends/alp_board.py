@@ -108,7 +108,7 @@ class AlpBoard:
 
     # ---- what the table sees
 
-    def library(self, _path: str = "") -> SimpleNamespace:
+    def load(self, _path: str = "") -> SimpleNamespace:
         """Return the vendor's functions, in place of what `ctypes.CDLL` loads."""
         return SimpleNamespace(**{
             name: ctypes.CFUNCTYPE(_LONG, *types)(self._function(name)) for name, types in _PROTOTYPES.items()

@@ -26,13 +26,13 @@ def clock() -> ManualClock:
 @pytest.fixture
 def board(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> AlpBoard:
     one = AlpBoard(clock, SHAPE, row_bytes=128, memory=41, table=64)
-    monkeypatch.setattr(ctypes, "CDLL", one.library)
+    monkeypatch.setattr(ctypes, "CDLL", one.load)
     return one
 
 
 def dmd(clock: ManualClock, hardware: dict[str, Any] | None = None, **more: Any) -> VialuxDMD:
     settings = {"shape": SHAPE, "pitch": "13.7 um", "min_picture": "0.1 ms", "max_frames": 40, **more}
-    told = {"library": "/vendor", "serial": "12345", **(hardware or {})}
+    told = {"folder": "/vendor", "serial": "12345", **(hardware or {})}
     return VialuxDMD("dmd", clock, DMDSettings.model_validate(settings), told)
 
 
@@ -76,7 +76,7 @@ def test_rows_are_padded_to_the_boards_memory(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch, columns: int, told: int | None, row_bytes: int
 ):
     board = AlpBoard(clock, (4, columns), row_bytes, memory=41)
-    monkeypatch.setattr(ctypes, "CDLL", board.library)
+    monkeypatch.setattr(ctypes, "CDLL", board.load)
     stack = patterns(20, (4, columns))
     with dmd(clock, {"row_bytes": told}, shape=(4, columns)) as one:
         one.show(stack[3])

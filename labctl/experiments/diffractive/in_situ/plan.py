@@ -22,7 +22,7 @@ from labctl.experiments.diffractive.detectors import (
 )
 from labctl.experiments.diffractive.geometry import Geometry
 from labctl.experiments.diffractive.in_situ.fields import BenchFields
-from labctl.experiments.diffractive.in_situ.gradient import MaskGradient, mask_gradient
+from labctl.experiments.diffractive.in_situ.gradient import MaskGradient, MethodName, mask_gradient
 from labctl.experiments.diffractive.in_situ.settings import MaskSettings, checked_steps, load_objects, mask_budget
 from labctl.experiments.diffractive.losses import normalised_cross_entropy
 from labctl.experiments.diffractive.objects import object_fields
@@ -123,7 +123,7 @@ class MaskTraining:
         objects, labels = self._objects(self._train, chosen)
         self._show()
         self.fields.tally.heading = "training"
-        gradient = self._gradient(objects, labels)
+        gradient = self._gradient(self.settings.method, objects, labels)
         if not math.isfinite(gradient.loss):
             raise RunAborted(f"step {step}: the loss is {gradient.loss}; lower learning_rate")
         if step in checked:
@@ -142,21 +142,17 @@ class MaskTraining:
             values |= {"saturated_pixels": tally.clipped_modes, **tally.frame_counts}
         yield from self._tell(self._record("step", values))
 
-    def _gradient(self, objects: Tensor, labels: Tensor) -> MaskGradient:
+    def _gradient(self, method: MethodName, objects: Tensor, labels: Tensor) -> MaskGradient:
         def loss(intensity: Tensor) -> Tensor:
             return normalised_cross_entropy(detector_powers(intensity, self._detectors), labels)
 
-        return mask_gradient(self.fields, self.settings.method, objects, loss)
+        return mask_gradient(self.fields, method, objects, loss)
 
     def _agreement(self, objects: Tensor, labels: Tensor, first: MaskGradient) -> Record:
         """Measure the same batch again, and compare both with each other and with the calibrated model."""
         self.fields.tally.heading = "agreement"
-        again = self._gradient(objects, labels)
-
-        def loss(intensity: Tensor) -> Tensor:
-            return normalised_cross_entropy(detector_powers(intensity, self._detectors), labels)
-
-        model = mask_gradient(self.fields, "in_silico", objects, loss)
+        again = self._gradient(self.settings.method, objects, labels)
+        model = self._gradient("in_silico", objects, labels)
         rows = [
             {
                 "epoch": self._epoch,
