@@ -12,9 +12,10 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from labctl.bench.schema import BenchFile, import_class
+from labctl.bench.schema import BenchFile
 from labctl.clock import Clock, ManualClock, WallClock
 from labctl.devices import DMD, SLM, Beam, Camera, Device, PowerMeter, Stage, VapourCell, twin_serial
+from labctl.devices.building import ConnectionSpec, DriverSpec, build_driver, import_class
 from labctl.errors import ConfigError, DriverMissing, StateError
 from labctl.ledger import Belief, believe, read_entries
 from labctl.optics.parameters import Parameter
@@ -261,22 +262,23 @@ class Bench:
         light_path = self._light = self._light_path() if self.simulated else None
         connections: dict[str, Any] = {}
         for name, entry in self.file.devices.items():
-            path = entry.twin if name in self.simulated else entry.driver
-            if path is None and name in self.simulated:
+            if name not in self.simulated:
+                yield name, build_driver(self._driver_spec(name), self.clock, connections)
+            elif entry.twin is None:
                 raise DriverMissing(name, "the bench file names no twin for it; add `twin:` or do not simulate it")
-            if path is None:
-                raise DriverMissing(name, "the bench file names no driver for it; add `driver:` or use --simulate")
-            built = import_class(path, f"device {name}")
-            extra = {"light_path": light_path} if name in self.simulated else {"hardware": entry.hardware}
-            if entry.connection and name not in self.simulated:
-                if entry.connection not in connections:
-                    connections[entry.connection] = self._connection(entry.connection)
-                extra["connection"] = connections[entry.connection]
-            yield name, built(name, self.clock, entry.settings, **extra)
+            else:
+                twin = import_class(entry.twin, f"device {name}")
+                yield name, twin(name, self.clock, entry.settings, light_path=light_path)
 
-    def _connection(self, name: str) -> Any:
-        entry = self.file.connections[name]
-        return import_class(entry.driver, f"connection {name}")(name, entry.hardware)
+    def _driver_spec(self, name: str) -> DriverSpec:
+        entry = self.file.devices[name]
+        if entry.driver is None:
+            raise DriverMissing(name, "the bench file names no driver for it; add `driver:` or use --simulate")
+        connection = None
+        if entry.connection:
+            shared = self.file.connections[entry.connection]
+            connection = ConnectionSpec(entry.connection, shared.driver, shared.hardware)
+        return DriverSpec(name, entry.driver, entry.settings, entry.hardware, connection)
 
     def _light_path(self) -> Any:
         simulation = self.file.simulation

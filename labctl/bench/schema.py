@@ -1,6 +1,5 @@
 """The bench file: one strict YAML for table and twin."""
 
-import importlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -291,16 +290,3 @@ def _stage_roles(stages: tuple[Stage, ...]) -> list[tuple[str, str]]:
         if stage.injector:
             roles.append(("inject" if stage is stages[-1] else "device of backward", stage.injector.device))
     return roles
-
-
-def import_class(path: str, what: str) -> type:
-    """Return the class at `package.module.Class`.
-
-    Raises:
-        ConfigError: No such module or class.
-    """
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{what}: no class '{path}' can be imported ({error}); write package.module.Class") from error
