@@ -30,6 +30,7 @@ from labctl.experiments.diffractive.in_situ.gradient import mask_gradient
 from labctl.experiments.diffractive.in_situ.plan import plane_detectors
 from labctl.experiments.diffractive.losses import normalised_cross_entropy
 from labctl.experiments.diffractive.objects import object_fields
+from labctl.optics.free_space.shift import displaced
 from labctl.optics.parameters import Values
 from labctl.plan import parse_settings
 from labctl.training.datasets import load_dataset
@@ -37,7 +38,8 @@ from labctl.training.datasets import load_dataset
 PICTURE = Path(__file__).parent / "results" / "mask_gradient.png"
 SAMPLES = 4
 LARGEST_PHASE_RAD = 3.0
-"""Of the random masks: almost half of the light goes on unscattered, as through masks that are still being trained."""
+"""Of the random masks: almost half of the light goes on unscattered, as through masks that are still being trained. A
+full turn is harder: no light goes straight on, and every pixel differs from its neighbours."""
 
 OFF = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 PRINTED = (0.05, 0.2)
@@ -73,7 +75,7 @@ def one_mask(bench: str) -> dict[str, Any]:
 class Batch:
     """A few digits under random masks on an open simulated bench."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, largest_phase_rad: float) -> None:
         self.bench = bench
         fields, digits = BenchFields(bench), load_dataset("sample", None)
         images = torch.from_numpy(np.asarray(digits.train_images[:SAMPLES], np.float32) / 255)
@@ -81,7 +83,7 @@ class Batch:
         self.labels = torch.from_numpy(np.asarray(digits.train_labels[:SAMPLES], np.int64))
         self.detectors = plane_detectors(fields)
         generator = torch.Generator().manual_seed(5)
-        self.phases = [LARGEST_PHASE_RAD * torch.rand(fields.grid.shape, generator=generator) for _ in fields.phases]
+        self.phases = [largest_phase_rad * torch.rand(fields.grid.shape, generator=generator) for _ in fields.phases]
 
     def loss(self, intensity: Tensor) -> Tensor:
         """Return the loss that masks are trained with."""
@@ -97,21 +99,24 @@ class Batch:
         fields.write_masks(self.phases)
         return mask_gradient(fields, "optical", self.objects, self.loss).masks
 
-    def true(self) -> Sequence[Tensor]:
-        """Return the gradient in the twin's own light."""
+    def true(self, believed: Values) -> Sequence[Tensor]:
+        """Return the gradient in the twin's own light, of the loss on detectors that lie where they are believed to."""
         fields, light = BenchFields(self.bench), vars(self.bench)["_light"]
         fields.model_masks(self.phases)
         phases = [phase.requires_grad_() for phase in fields.phases]
         source = next(iter(vars(light)["_profiles"]))
         sent = fields.as_sent(self.objects) * vars(light)["_profiles"][source]
         masks = [panel.transmission(phase) for panel, phase in zip(light.planes.panels, phases, strict=True)]
-        output = light.planes.forward(sent, masks)[-1]
+        camera = self.bench.file.path.detect.view.camera
+        names = [f"{camera}.shift_{axis}" for axis in "yx"]
+        down, right = (light.truth.values[name] - believed.get(name, 0.0) for name in names)
+        output = displaced(light.planes.forward(sent, masks)[-1], (down, right))
         return torch.autograd.grad(self.loss(output.real**2 + output.imag**2), phases)
 
     def worst_cosine(self, believed: Values) -> float:
         """Return the cosine of the worst mask, nan where the bench refuses the step."""
         try:
-            return worst(self.measured(believed), self.true())
+            return worst(self.measured(believed), self.true(believed))
         except RunAborted:
             return float("nan")
 
@@ -143,16 +148,18 @@ def worst(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
     return min(torch.cosine_similarity(a.ravel(), b.ravel(), 0).item() for a, b in pairs)
 
 
-def measure(bench: str, overrides: Mapping[str, Any], seed: int) -> tuple[dict[str, float], dict[str, Curve]]:
+def measure(
+    bench: str, overrides: Mapping[str, Any], seed: int, largest_phase_rad: float
+) -> tuple[dict[str, float], dict[str, Curve]]:
     """Return cosines by what is believed, and curves by noise, of one bench and truth."""
     found: dict[str, float] = {}
     curves: dict[str, Curve] = {}
     ideal = {**overrides, **QUIET, "simulation.imperfections": False}
     with Bench(load_bench(bench, ideal), True, seed=seed, truth_seed=seed) as table:
-        found["ideal taps, noise-free"] = Batch(table).worst_cosine({})
+        found["ideal taps, noise-free"] = Batch(table, largest_phase_rad).worst_cosine({})
     for noise, changes in (("noise-free", QUIET), ("reference noise", {})):
         with Bench(load_bench(bench, {**overrides, **changes}), True, seed=seed, truth_seed=seed) as table:
-            batch = Batch(table)
+            batch = Batch(table, largest_phase_rad)
             found[f"taps as the file has them, {noise}"] = batch.worst_cosine({})
             found[f"taps registered, {noise}"] = batch.worst_cosine(batch.registered(seed))
             curve = curves[noise] = batch.curve()
@@ -183,13 +190,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench", nargs="?", default="diffractive", help="shipped name or path, of three masks")
     parser.add_argument("--truth-seed", type=int, default=1)
+    parser.add_argument("--largest-phase", type=float, default=LARGEST_PHASE_RAD, help="of the random masks, in rad")
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = {
-        masks: measure(options.bench, overrides, options.truth_seed)
+        masks: measure(options.bench, overrides, options.truth_seed, options.largest_phase)
         for masks, overrides in ((1, one_mask(options.bench)), (3, {}))
     }
-    table = Table(title=f"{options.bench}, truth {options.truth_seed}: cosine to the true gradient, worst mask")
+    table = Table(
+        title=f"{options.bench}, truth {options.truth_seed}, masks of 0 to {options.largest_phase:g} rad: "
+        "cosine to the true gradient, worst mask"
+    )
     for column in ("", "1 mask", "3 masks", "bar"):
         table.add_column(column, justify="left" if not column else "right")
     bars = {"ideal taps, noise-free": IDEAL_BAR, "taps registered, noise-free": REGISTERED_BAR}

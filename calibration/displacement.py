@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labctl.optics.free_space.shift import axis_ramp, displaced
+from labctl.optics.free_space.shift import axis_ramp, dark_around, displaced
 
 Shift = tuple[float, float]
 """Samples (down, right)."""
@@ -102,7 +102,7 @@ class Overlap:
     """
 
     def __init__(self, displaced: Tensor, still: Tensor) -> None:
-        rows, cols = (2 * side for side in displaced.shape[-2:])
+        rows, cols = (dark_around(side) for side in displaced.shape[-2:])
         there = torch.fft.fft2(displaced, s=(rows, cols)) / (rows * cols)
         self._spectrum = (there * torch.fft.fft2(still.conj(), s=(rows, cols)).conj()).numpy()
 

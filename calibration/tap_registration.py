@@ -131,7 +131,8 @@ class _Table:
     def __init__(self, bench: Bench, path: FreeSpacePath, rng: np.random.Generator) -> None:
         shifts = [name for name in bench.file.parameters() if name.rsplit(".", 1)[0] in _images(path)]
         unshifted = {name: 0.0 for name in shifts if name.endswith((".shift_y", ".shift_x"))}
-        self.fields, self.rng = BenchFields(bench, unshifted), rng
+        self.fields, self.rng = BenchFields(bench, unshifted, framed=True), rng
+        self._margin = path.detect.view.margin
         self.fields.tally.heading = "calibration"
         cameras = [*self.fields.path.views]
         wells = min(bench.file.settings(camera).full_well for camera in cameras)
@@ -147,7 +148,7 @@ class _Table:
         side = range(-SCAN, SCAN + 1)
         found = np.zeros((len(side), len(side)))
         for row, down in enumerate(side):
-            returned = self.fields.backward(_sent_back(ahead.output[0], [(down, right) for right in side]))
+            returned = self.fields.backward(self._sent_back(ahead.output[0], [(down, right) for right in side]))
             for m, u in list(zip(returned, ahead.masks, strict=True))[:-1]:
                 sums = np.abs(Overlap(m, u).on_whole_samples(SCAN)).max(axis=(1, 2))
                 found[row] += sums / float(u.norm() * m.norm())
@@ -159,7 +160,7 @@ class _Table:
         self.fields.write_masks(phases)
         still = self.fields.transmissions()
         sent = self.fields.forward(self._object()).output[0]
-        returned = self.fields.backward(_sent_back(sent, places))
+        returned = self.fields.backward(self._sent_back(sent, places))
         ahead = self.fields.forward(self._object())  # again: noise that is sent back must not be in what it is held to
         moved, ratios, outputs = [], [], []
         for k, phase in enumerate(phases):
@@ -167,19 +168,29 @@ class _Table:
                 self.fields.write_masks([*phases[:k], torch.roll(phase, move, (0, 1)), *phases[k + 1 :]])
                 one = self.fields.forward(self._object())
                 moved.append(one.masks[k][0])
-                ratios.append(self.fields.transmissions()[k] / still[k])
+                ratios.append(self._framed(self.fields.transmissions()[k] / still[k], 1.0))
                 outputs.append(one.output[0])
         stacks = {
             "still": torch.cat(list(ahead.masks)),
             "moved": torch.stack(moved).unflatten(0, (-1, len(MOVES))),
             "ratios": torch.stack(ratios).unflatten(0, (-1, len(MOVES))),
-            "sent": sent,
+            "sent": self._framed(conjugate_inside(self._cut(sent))),
             "output": ahead.output[0],
             "outputs_moved": torch.stack(outputs).unflatten(0, (-1, len(MOVES))),
-            "carried": self.fields.model.to_output(ahead.masks[-1])[0],
+            "carried": self._framed(self.fields.model.to_output(self._cut(ahead.masks[-1]))[0]),
             "returned": torch.stack(returned),
         }
         return {name: stack.numpy() for name, stack in stacks.items()}
+
+    def _framed(self, plane: Tensor, around: float = 0.0) -> Tensor:
+        return torch.nn.functional.pad(plane, 4 * [self._margin], value=around)
+
+    def _cut(self, image: Tensor) -> Tensor:
+        return torch.nn.functional.pad(image, 4 * [-self._margin])
+
+    def _sent_back(self, output: Tensor, places: list[tuple[float, float]] | list[tuple[int, int]]) -> Tensor:
+        """Return the conjugate of the output's field, its edges dark, displaced to each of `places`."""
+        return torch.stack([displaced(conjugate_inside(self._cut(output)), place) for place in places])
 
     def _random_phase(self) -> Tensor:
         """Return blocks of a quarter turn to either side: amplitudes are then equal, whatever is left unmodulated."""
@@ -198,11 +209,6 @@ class _Table:
 def _images(path: FreeSpacePath) -> set[str]:
     """Return every camera, and the error DMD, by name."""
     return set(path.views) | ({path.detect.inject.device} if path.detect.inject else set())
-
-
-def _sent_back(output: Tensor, places: list[tuple[float, float]] | list[tuple[int, int]]) -> Tensor:
-    """Return the conjugate of the output's field, its edges dark, displaced to each of `places`."""
-    return torch.stack([displaced(conjugate_inside(output), place) for place in places])
 
 
 tap_registration = Calibration(

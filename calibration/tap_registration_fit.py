@@ -12,7 +12,6 @@ from scipy.stats import t as student
 from calibration.displacement import (
     Overlap,
     Vector,
-    conjugate_inside,
     find_shift,
     least_squares,
     misfit,
@@ -73,9 +72,9 @@ def fit_tap_registration(data: Mapping[str, Any]) -> Fit:
             `axis_sd` of the way from the last mask to the output; `saturated` pixels by camera; `scan` (see `peak_of`),
             empty before a single mask; `sent_from` (places, 2); and by set of masks, fields at no shift: `still`
             (sets, masks, rows, cols) behind each mask, `moved` (sets, masks, moves, rows, cols) with that mask's
-            pattern moved, its transmission changed by `ratios`; at the output `sent`, whose conjugate was sent back,
-            `output`, the same read again, `outputs_moved`, and `carried`, what free space makes of the last of
-            `still`; and `returned` (sets, masks, places, rows, cols).
+            pattern moved, its transmission changed by `ratios`; at the output `sent`, what was sent back,
+            `output`, whose conjugate that is, read again, `outputs_moved`, and `carried`, what free space makes of the
+            last of `still`; and `returned` (sets, masks, places, rows, cols).
 
     Raises:
         FitRejected: A camera is saturated or sees no light, or images do not follow what was sent.
@@ -188,8 +187,7 @@ def _balance(
     """
     output = taken["output"]
     masks = len(taken["still"])
-    inside = conjugate_inside(taken["sent"])
-    sent = [Overlap(inside, torch.cat([output[None], others])) for others in taken["outputs_moved"]]
+    sent = [Overlap(taken["sent"], torch.cat([output[None], others])) for others in taken["outputs_moved"]]
     ahead = torch.cat([taken["still"][:, None], taken["moved"]], dim=1)
     back = [Overlap(m[:, None], u) for m, u in zip(taken["returned"], ahead, strict=True)]
     free = 2 if fixed is None else 0

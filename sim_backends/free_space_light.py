@@ -85,7 +85,8 @@ class FreeSpaceLight(SimulatedTable):
         if not self.layout.reference_beam:
             return torch.ones(1, 1)
         rms = self.layout.reference_beam.phase.sd * self.truth.scale
-        turn = np.exp(-1j * rms * self._smooth(f"{camera}.reference_phase"))
+        smooth = self.truth.aberration(f"{camera}.reference_phase", self.path.framed, (1.0, 1.0))
+        turn = np.exp(-1j * rms * smooth)
         return torch.from_numpy(turn.astype(np.complex64))
 
     # ---- what twins write
@@ -127,8 +128,8 @@ class FreeSpaceLight(SimulatedTable):
         return 1
 
     def frame_shape(self, camera: str) -> tuple[int, int]:
-        """Return rows and columns of a camera's frames: the pixels that its image of the plane covers."""
-        rows, columns = self._grid.shape
+        """Return rows and columns of a camera's frames: the pixels that its image of the plane covers, and margin."""
+        rows, columns = self.path.framed
         finer = self.path.views[camera].pixels_per_sample
         return rows * finer, columns * finer
 
@@ -182,7 +183,8 @@ class FreeSpaceLight(SimulatedTable):
     ) -> NDArray[np.unsignedinteger]:
         """Return the counts (n, rows, cols) a camera reads of fields in its plane, shot by shot."""
         settings, values, finer = self._camera(view.camera), self.truth.values, view.pixels_per_sample
-        seen = displaced(fields, (values[f"{view.camera}.shift_y"], values[f"{view.camera}.shift_x"]))
+        plane = torch.nn.functional.pad(fields, 4 * [view.margin])
+        seen = displaced(plane, (values[f"{view.camera}.shift_y"], values[f"{view.camera}.shift_x"]))
         seen = seen * math.sqrt(self._electrons_per_watt(view))
         seen = seen.repeat_interleave(finer, -2).repeat_interleave(finer, -1) if finer > 1 else seen
         turn = self._turns[view.camera]

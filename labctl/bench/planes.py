@@ -57,8 +57,8 @@ def _hop_row(file: BenchFile, hop: Propagate) -> PowerRow:
 
 
 def _camera_row(file: BenchFile, view: View) -> PowerRow:
-    settings, samples = file.settings(view.camera), file.path.samples
-    rows, columns = (n * view.pixels_per_sample for n in samples)
+    settings = file.settings(view.camera)
+    rows, columns = (n * view.pixels_per_sample for n in file.path.framed)
     fits = rows <= settings.shape[0] and columns <= settings.shape[1]
     reference = file.reference_beam
     electrons = reference.electrons.value if reference and view.camera in reference.cameras else 0.0

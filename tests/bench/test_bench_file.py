@@ -338,3 +338,11 @@ def test_a_tag_stays_clear_of_the_modes():
 def test_a_camera_sees_only_tags_that_are_there():
     with pytest.raises(ConfigError, match="camera_z1 is to see the tag of 'dmd_input', no DMD with a tag_block"):
         load_bench("vapour_cell", {"devices.dmd_input.settings.tag_block": None})
+
+
+def test_cameras_of_a_path_see_one_margin_and_none_behind_a_lens():
+    folder = Path(__file__).parents[1] / "benches"
+    with pytest.raises(ConfigError, match="same 'margin'"):
+        load_bench(folder / "small_diffractive.yaml", {"light.2.mask.forward.margin": 3})
+    with pytest.raises(ConfigError, match="no 'margin'"):
+        load_bench(folder / "small_fourier.yaml", {"light.3.detect.view.margin": 3})

@@ -79,6 +79,8 @@ class View(StrictModel):
         camera: The camera.
         fraction: Power of the plane that reaches it, filters included.
         pixels_per_sample: Camera pixels along one sample of the plane; not behind a lens.
+        margin: Samples it sees around the plane on every side, the same for all cameras of a path: an image that lies
+            parts of a sample off reaches beyond its edge. Not behind a lens.
         shift_y: How far its image lies off the plane's samples, downwards, in samples; behind a lens where the axis
             is, down from the camera's centre, in camera pixels.
         shift_x: The same to the right.
@@ -90,6 +92,7 @@ class View(StrictModel):
     camera: str
     fraction: Number
     pixels_per_sample: int = Field(default=1, ge=1)
+    margin: int = Field(default=0, ge=0)
     shift_y: Number
     shift_x: Number
     magnification: Number | None = None
@@ -201,6 +204,12 @@ class FreeSpacePath:
         return {view.camera: view for view in (*taps, self.detect.view)}
 
     @property
+    def framed(self) -> tuple[int, int]:
+        """Samples (rows, cols) that its cameras see, margins included."""
+        rows, columns = self.samples
+        return rows + 2 * self.detect.view.margin, columns + 2 * self.detect.view.margin
+
+    @property
     def beams(self) -> frozenset[str]:
         """Beams that light it, the reference aside."""
         inject = self.detect.inject
@@ -234,4 +243,10 @@ def read_path(elements: tuple[FreeSpaceElement, ...]) -> FreeSpacePath:
     registered = detect.view.magnification is not None and detect.view.rotation is not None
     if registered != isinstance(passed[-1], Lens):
         raise ValueError("a camera behind a 'lens' has 'magnification' and 'rotation', and no other camera has")
-    return FreeSpacePath(sizes.pop(), source, passed, detect)
+    path = FreeSpacePath(sizes.pop(), source, passed, detect)
+    margins = {view.margin for view in path.views.values()}
+    if len(margins) > 1:
+        raise ValueError(f"all cameras see the same 'margin' of samples around their planes; got {sorted(margins)}")
+    if path.lens and margins != {0}:
+        raise ValueError("a camera behind a 'lens' sees what its own pixels cover, no 'margin'")
+    return path

@@ -26,8 +26,27 @@ def axis_ramp(n: int, by: float) -> Tensor:
     return torch.complex(torch.cos(phase), turn)
 
 
+def dark_around(n: int) -> int:
+    """Return the length to which `n` samples are padded to be displaced: odd, at least twice `n`, quick to transform.
+
+    An odd length has no highest frequency that is its own opposite, and so loses nothing of images that are as fine as
+    their samples.
+    """
+    length = 2 * n + 1
+    while _unfactored(length) > 1:
+        length += 2
+    return length
+
+
+def _unfactored(n: int) -> int:
+    for factor in (3, 5, 7):
+        while n % factor == 0:
+            n //= factor
+    return n
+
+
 def displaced(image: Tensor, shift: tuple[float, float]) -> Tensor:
     """Return a complex image (..., rows, cols) displaced by `shift` samples (down, right); it is dark around."""
     rows, cols = image.shape[-2:]
-    ramp = shift_ramp((2 * rows, 2 * cols), shift)
-    return torch.fft.ifft2(torch.fft.fft2(image, s=(2 * rows, 2 * cols)) * ramp)[..., :rows, :cols]
+    size = (dark_around(rows), dark_around(cols))
+    return torch.fft.ifft2(torch.fft.fft2(image, s=size) * shift_ramp(size, shift))[..., :rows, :cols]

@@ -72,6 +72,16 @@ def test_an_image_displaced_by_whole_samples_is_the_image_elsewhere():
     assert displaced(image, (3.0, 0.0))[:, :3].abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("side", [16, 15])
+def test_an_image_as_fine_as_its_samples_comes_back_whole_where_its_surroundings_are_seen(side: int):
+    image = torch.randn(1, side, side, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
+    around = 40
+    there = displaced(torch.nn.functional.pad(image, 4 * [around]), (0.5, -0.3))
+    back = displaced(there, (-0.5, 0.3))[..., around:-around, around:-around]
+    assert float((back - image).norm() / image.norm()) < 0.05
+    assert float(there.norm() / image.norm()) == pytest.approx(1, abs=0.005)
+
+
 def test_levels_are_the_nearest_and_wrap():
     phase = torch.tensor([[0.0, 2 * torch.pi, -torch.pi / 2, 1.0]])
     levels = levels_of(phase, 8)

@@ -65,12 +65,13 @@ class BenchFields:
     Args:
         bench: Open bench in free space, with a DMD at the input, taps at every mask and a DMD at the output.
         instead: Parameter values to believe in place of the bench's, by name.
+        framed: Whether fields that are read keep the margin that cameras see around their planes.
 
     Raises:
         ConfigError: The bench has no such light path.
     """
 
-    def __init__(self, bench: Bench, instead: Values | None = None) -> None:
+    def __init__(self, bench: Bench, instead: Values | None = None, *, framed: bool = False) -> None:
         path = bench.file.path
         source, inject = path.source, path.detect.inject
         if not isinstance(source, ObjectPlane) or inject is None or not all(mask.forward for mask in path.masks):
@@ -84,7 +85,7 @@ class BenchFields:
         self.grid = plane_grid(path, bench.file.all_settings)
         self._values = {**believed(bench.file.parameters()), **(instead or {})}
         self.model = Planes(path, self.grid, bench.file.laser.wavelength_m, self._values)
-        self._source, self._inject = source, inject
+        self._source, self._inject, self._cut = source, inject, 0 if framed else path.detect.view.margin
         self._code = Codebook("superpixels", superpixel_tiles(), (SIDE, SIDE))
         self._bits = {mask.device: bench.file.settings(mask.device).bit_depth for mask in path.masks}
         self.phases = [torch.zeros(self.grid.shape) for _ in path.masks]
@@ -194,7 +195,7 @@ class BenchFields:
             self._note_saturated(view.camera, counts)
             step = self.bench.file.settings(view.camera).electrons_per_count
             per_pixel = torch.from_numpy(counts.astype(np.float32)) * step
-            rows, columns = self.grid.shape
+            rows, columns = self.path.framed
             electrons[view.camera] = per_pixel.reshape(-1, rows, finer, columns, finer).mean(dim=(2, 4))
         return electrons
 
@@ -207,7 +208,8 @@ class BenchFields:
         """Return a view's image on the samples of its plane, by where the image is believed to lie."""
         down, right = self._shift_of(view.camera)
         image = field if field.is_complex() else torch.complex(field, torch.zeros_like(field))
-        return displaced(image, (-down, -right)) if down or right else image
+        image = displaced(image, (-down, -right)) if down or right else image
+        return image[..., self._cut : image.shape[-2] - self._cut, self._cut : image.shape[-1] - self._cut]
 
     @property
     def noise(self) -> FieldNoise:
