@@ -34,6 +34,8 @@ class FocalLight(FreeSpaceLight):
         ConfigError: The light list is another one than illuminate, mask, lens, detect.
     """
 
+    focuses = True
+
     def __init__(
         self,
         layout: Layout,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from labctl.clock import Clock
 from labctl.devices import Codebook, Pattern, PatternStack
+from labctl.errors import ConfigError
 from labctl.optics.free_space.elements import Illuminate, Inject, ObjectPlane, View
 from labctl.optics.free_space.planes import Planes, phase_of, plane_grid
 from labctl.optics.free_space.shift import displaced
@@ -38,7 +39,14 @@ _DARK = Codebook("all mirrors off", np.zeros((1, SIDE, SIDE), np.uint8), (SIDE, 
 
 
 class FreeSpaceLight(SimulatedTable):
-    """A free-space bench as light; arguments as for `SimulatedTable`."""
+    """A free-space bench as light; arguments as for `SimulatedTable`.
+
+    Raises:
+        ConfigError: There is a lens in the light list.
+    """
+
+    focuses = False
+    """Whether it is the light of a lens."""
 
     def __init__(
         self,
@@ -49,6 +57,11 @@ class FreeSpaceLight(SimulatedTable):
         truth_seed: int,
         seed: int,
     ) -> None:
+        if layout.path.lens and not self.focuses:
+            raise ConfigError(
+                f"simulation.light_path: {type(self).__name__} has no lens ('{layout.path.lens.name}'); one mask and a "
+                "lens are sim_backends.focal_light.FocalLight"
+            )
         super().__init__(layout, settings, clock, simulation, truth_seed, seed)
         self.path = layout.path
         self._grid = plane_grid(self.path, settings)

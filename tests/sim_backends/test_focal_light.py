@@ -201,6 +201,12 @@ def test_another_light_list_is_refused():
         pass
 
 
+def test_light_without_a_lens_refuses_one():
+    file = load_bench(SMALL_FOURIER, {"simulation.light_path": "sim_backends.free_space_light.FreeSpaceLight"})
+    with pytest.raises(ConfigError, match=r"no lens .*FocalLight"), Bench(file, simulate=True):
+        pass
+
+
 @pytest.mark.parametrize(
     ("line", "by", "cure"),
     [
