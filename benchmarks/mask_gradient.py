@@ -8,7 +8,9 @@ to `benchmarks/results/mask_gradient.png`.
 """
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,10 +117,15 @@ class Batch:
 
     def worst_cosine(self, believed: Values) -> float:
         """Return the cosine of the worst mask, nan where the bench refuses the step."""
-        try:
+        with suppress(RunAborted):
             return worst(self.measured(believed), self.true(believed))
-        except RunAborted:
-            return float("nan")
+        return math.nan
+
+    def floor(self, believed: Values) -> float:
+        """Return the cosine of two measurements of the worst mask, nan where the bench refuses one."""
+        with suppress(RunAborted):
+            return worst(self.measured(believed), self.measured(believed))
+        return math.nan
 
     def shifts(self) -> dict[str, float]:
         """Return the true shifts of all images."""
@@ -139,7 +146,7 @@ class Batch:
         cameras = [mask.backward.camera for mask in self.bench.file.path.masks if mask.backward]
         backward = [f"{camera}.{axis}" for camera in cameras for axis in ("shift_y", "shift_x")]
         beside = [known | {name: known[name] + off for name in backward} for off in OFF]
-        return Curve([self.worst_cosine(one) for one in beside], worst(self.measured(known), self.measured(known)))
+        return Curve([self.worst_cosine(one) for one in beside], self.floor(known))
 
 
 def worst(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
