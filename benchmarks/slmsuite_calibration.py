@@ -139,7 +139,7 @@ def letter(setup: Any) -> tuple[tuple[float, float], NDArray[np.uint16]]:
         setup.cam.autoexpose(verbose=False)
         image = np.mean(setup.cam.get_images(4), axis=0)
         powers = [image[y - 5 : y + 6, x - 5 : x + 6].sum() for x, y in np.rint(spots).astype(int).T]
-        evenness.append(min(powers) / max(powers))
+        evenness.append(float(min(powers) / max(powers)))
     return (evenness[0], evenness[1]), setup.cam.get_image()
 
 
@@ -175,12 +175,14 @@ def correct(setup: Any, stride: tuple[int, int]) -> int:
 
 
 def draw(image: NDArray[np.uint16]) -> None:
-    """Save the camera's image of the letter, faint light lifted."""
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    """Save the camera's image of the letter; of four by four pixels the brightest is shown, as a spot has three."""
+    rows, columns = image.shape
+    coarse = image.reshape(rows // 4, 4, columns // 4, 4).max(axis=(1, 3))
+    figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    shown = axes.imshow(np.sqrt(image), cmap="inferno")
-    axes.set(xlabel="column", ylabel="row", title="fourier, simulated: spots by slmsuite on labctl's panel and camera")
-    figure.colorbar(shown, label="square root of counts")
+    shown = axes.imshow(coarse, cmap="inferno", extent=(0, columns, rows, 0))
+    axes.set(xlabel="column", ylabel="row", title="spots of slmsuite on the simulated Fourier bench")
+    figure.colorbar(shown, label="counts")
     PICTURE.parent.mkdir(exist_ok=True)
     figure.savefig(PICTURE, dpi=110)
 

@@ -2,9 +2,9 @@
 
     with Bench(load_bench("fourier"), simulate=True) as bench:
         slm = BenchSLM(bench.slm("slm"), bench.file.laser.wavelength_m)
-        fs = FourierSLM(BenchCamera(bench.camera("camera")), slm)
+        setup = FourierSLM(BenchCamera(bench.camera("camera")), slm)
         bench.beam("beam").on()
-        fs.fourier_calibrate(array_shape=[8, 6], array_pitch=[20, 20], autoexpose=True)
+        setup.fourier_calibrate(array_shape=[10, 8], array_pitch=[30, 30], autoexpose=True)
 
 The bench stays the owner: it opens and closes the devices, switches the beams, and is used from one thread. Exposures
 are read back from the camera; what slmsuite itself remembers (`slm.phase`, `slm.display`) is what it showed last.
@@ -33,7 +33,7 @@ except ModuleNotFoundError as error:
         f"{error}; labctl.adapters.slmsuite needs slmsuite: pip install 'labctl[hardware]'"
     ) from error
 
-logging.getLogger("slmsuite").setLevel(logging.WARNING)  # at import it asks for every exposure to be told
+logging.getLogger("slmsuite").setLevel(logging.WARNING)  # at import it sets itself to tell of every exposure
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,8 +67,8 @@ class _OnLoan:
 class BenchSLM(_OnLoan, SLM):
     """A phase panel of the bench as slmsuite's SLM; `set_phase` returns when the panel has settled.
 
-    Level 0 to 2^bits spans one wavelength, a higher level is more phase. What the panel really reaches is found by
-    slmsuite's `pixel_calibrate`.
+    Level 0 to 2^bits spans one wavelength, a higher level is more phase. A response that was measured goes into slmsuite's
+    `set_gamma`.
 
     Args:
         panel: Open phase panel; a flat phase is shown on it.
