@@ -67,7 +67,7 @@ class _OnLoan:
 class BenchSLM(_OnLoan, SLM):
     """A phase panel of the bench as slmsuite's SLM; `set_phase` returns when the panel has settled.
 
-    Level 0 to 2^bits spans one wavelength, a higher level is more phase. A response that was measured goes into slmsuite's
+    A higher level is more phase; 0 to 2^bits spans one wavelength. For a panel measured to do something else there is
     `set_gamma`.
 
     Args:
