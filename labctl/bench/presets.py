@@ -113,7 +113,7 @@ def _preset(file: BenchFile, preset: str, devices: Mapping[str, Any]) -> Preset:
 
 def _power_w(file: BenchFile, preset: str, beam: str, value: Any) -> float:
     settings = file.settings(beam)
-    if value is True:
+    if value is True or value == "on":  # YAML reads `on` as true, JSON and Python do not
         return settings.power_w
     try:
         power_w = POWER.parse(value)
