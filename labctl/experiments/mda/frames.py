@@ -8,6 +8,7 @@ import useq
 from numpy.typing import NDArray
 
 from labctl.bench import BenchFile
+from labctl.bench.pixels import pixel_m
 from labctl.bench.presets import Preset, panel_image, read_presets
 from labctl.devices import CameraSettings
 from labctl.documents import nearest
@@ -60,7 +61,7 @@ class Job:
         camera: The camera's name.
         axes: Stage and axis of x, y and z, those the bench has.
         presets: State of the light by channel, or by None where the sequence has none.
-        pixel_m: Size of a pixel (rows, columns) in the imaged plane.
+        pixel_m: Side of a pixel in the imaged plane.
         start_m: Where x, y and z are meant to be before the first frame.
         exposure_s: Exposure of frames whose channel has none.
     """
@@ -138,9 +139,9 @@ def make_job(file: BenchFile, settings: MdaSettings) -> Job:
     """
     sequence, camera = parse_sequence(settings.sequence), _camera(file, settings.camera)
     shown = file.settings(camera)
-    pixel_m = shown.pitch_m / (settings.magnification or _magnification(file, camera))
+    side_m = pixel_m(file, camera, settings.magnification)
     for plan in (part.grid_plan for part in parts(sequence) if part.grid_plan):
-        high_um, wide_um = (n * pixel_m / MICRO for n in shown.shape)
+        high_um, wide_um = (n * side_m / MICRO for n in shown.shape)
         plan.fov_height, plan.fov_width = plan.fov_height or high_um, plan.fov_width or wide_um
     setup = sequence.setup
     asked_um = {axis: getattr(setup, f"{axis}_pos") for axis in AXES} if setup else {}
@@ -150,7 +151,7 @@ def make_job(file: BenchFile, settings: MdaSettings) -> Job:
         camera=camera,
         axes=_axes(file, settings.axes),
         presets=_presets(file, sequence, settings),
-        pixel_m=pixel_m,
+        pixel_m=side_m,
         start_m={axis: um * MICRO for axis, um in asked_um.items() if um is not None},
         exposure_s=setup.exposure * MILLI if setup and setup.exposure else shown.exposure_s,
     )
@@ -175,11 +176,6 @@ def _camera(file: BenchFile, asked: str | None) -> str:
         what = f"camera '{asked}' is not on bench {file.name}" if asked else f"bench {file.name} has several cameras"
         raise ConfigError(f"{what}; set camera to one of: {has}")
     return asked
-
-
-def _magnification(file: BenchFile, camera: str) -> float:
-    view = file.path.views.get(camera) if file.in_free_space else None
-    return view.magnification.value if view and view.magnification else 1.0
 
 
 def _axes(file: BenchFile, asked: Mapping[str, str]) -> dict[str, tuple[str, str]]:
