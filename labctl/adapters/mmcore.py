@@ -9,9 +9,11 @@ live view and plain sequences end their thread with it: `core.raise_fault()` say
 Needs `labctl[hardware]`; pymmcore-plus calls its Python devices experimental.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import useq
@@ -35,8 +37,11 @@ from labctl.adapters.mmcore_engine import BenchEngine
 from labctl.bench import Bench
 from labctl.bench.pixels import pixel_m
 from labctl.bench.presets import Written, read_presets
+from labctl.clock import SLICE_S
 from labctl.devices import SLM, Beam, Camera, PowerMeter, Stage, VapourCell
 from labctl.errors import ConfigError, FrameLost, RunStopped
+
+logger = logging.getLogger(__name__)
 
 GROUP = "Channel"
 """Config group of the beam presets: the one useq takes for channels by default."""
@@ -63,6 +68,7 @@ class BenchCore(UniMMCore):
         panels: Phase panels by label.
         stages: Stages by label of their XY stages and axes.
         engine: What takes its sequences.
+        access: The way to the devices, for one caller at a time.
 
     Raises:
         ConfigError: A preset names what is no beam, or there is no such camera.
@@ -82,7 +88,7 @@ class BenchCore(UniMMCore):
         self.beams: tuple[str, ...] = tuple(beam.name for beam in bench.beams)
         self.panels: dict[str, SLM] = {}
         self.stages: dict[str, Stage] = {}
-        self._access = Access()
+        self.access = Access()
         self.setAutoShutter(False)
         loaded = dict(self._wrapped())
         for label, device in loaded.items():
@@ -96,11 +102,11 @@ class BenchCore(UniMMCore):
     @property
     def fault(self) -> Exception | None:
         """What a device raised last, None since `clear_fault`."""
-        return self._access.fault
+        return self.access.fault
 
     def clear_fault(self) -> None:
         """Forget the last fault."""
-        self._access.fault = None
+        self.access.fault = None
 
     def raise_fault(self) -> None:
         """Raise what a device raised last, if one did.
@@ -111,6 +117,12 @@ class BenchCore(UniMMCore):
         if self.fault is not None:
             raise self.fault
 
+    def darken(self) -> None:
+        """Switch all beams off; one that fails does not keep the others lit."""
+        with ExitStack() as beams:
+            for beam in self.beams:
+                beams.callback(self.setShutterOpen, beam, False)
+
     def setCameraDevice(self, cameraLabel: str) -> None:  # noqa: N802  pymmcore's name
         """Choose the current camera, and with it the size of a pixel."""
         super().setCameraDevice(cameraLabel)
@@ -118,7 +130,7 @@ class BenchCore(UniMMCore):
             self.setPixelSizeConfig(cameraLabel)
 
     def _wrapped(self) -> Iterator[tuple[str, PyDevice]]:
-        access = self._access
+        access = self.access
         for name, device in self.bench.devices.items():
             if isinstance(device, Camera):
                 yield name, BenchCamera(device, access)
@@ -200,10 +212,40 @@ def unicore(
     """
     core = BenchCore(bench, presets, camera=camera, magnification=magnification)
     try:
-        with bench.dark_at_end():
+        with bench.dark_at_end(), _served(core):
             yield core
     finally:
         core.unloadAllDevices()
+
+
+@contextmanager
+def _served(core: BenchCore) -> Iterator[None]:
+    """Ask interlocks and tell the watchdog between calls too: a core that waits for its user is no hung one.
+
+    This waits for its turn like any caller, so that a device that hangs is still noticed. What an interlock raises
+    cancels the sequence under way, switches the beams off and is kept as the core's fault.
+    """
+    ended = Event()
+
+    def serve() -> None:
+        while not ended.wait(SLICE_S):
+            try:
+                with core.access():
+                    for check in tuple(core.bench.clock.on_wait):
+                        check()
+            except Exception:  # an interlock of whatever kind
+                logger.exception("%s: beams go off", core.bench.file.name)
+                core.mda.cancel()
+                core.darken()
+                return
+
+    server = Thread(target=serve, name=f"labctl {core.bench.file.name}", daemon=True)
+    server.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        server.join()
 
 
 def run_mda(

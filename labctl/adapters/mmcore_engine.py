@@ -7,7 +7,7 @@ started by `labctl.adapters.mmcore.run_mda`, by `core.mda.run` or from a widget.
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import useq
@@ -106,14 +106,14 @@ class BenchEngine(MDAEngine):
         self.frames += 1
         yield frame, event, noted
         if event.channel is not None and not event.keep_shutter_open:
-            self._darken()
+            self._core.darken()
 
     def teardown_event(self, event: useq.MDAEvent) -> None:
         """Leave everything as it is."""
 
     def teardown_sequence(self, sequence: useq.MDASequence) -> None:
         """Switch all beams off, however the sequence ended."""
-        self._darken()
+        self._core.darken()
 
     def _noted(self, event: useq.MDAEvent) -> Any:
         """Return what is noted with a frame: everything asked of the devices, nothing from the core's memory."""
@@ -129,11 +129,6 @@ class BenchEngine(MDAEngine):
             mda_event=event,
             include_position=True,
         )
-
-    def _darken(self) -> None:
-        with ExitStack() as beams:  # one that fails does not keep the others lit
-            for beam in self._core.beams:
-                beams.callback(self._core.setShutterOpen, beam, False)
 
     def _move_xy(self, x_um: float | None, y_um: float | None) -> None:
         core, stage = self._core, self._core.getXYStageDevice()

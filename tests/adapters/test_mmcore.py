@@ -16,7 +16,7 @@ import zarr
 
 from labctl.adapters.mmcore import BenchCore, run_mda, unicore
 from labctl.bench import Bench, load_bench
-from labctl.errors import ConfigError, DeviceError, LimitError, RunStopped
+from labctl.errors import ConfigError, DeviceError, LimitError, RunAborted, RunStopped
 
 ROOT = Path(__file__).parents[2]
 FOURIER = ROOT / "tests" / "benches" / "small_fourier.yaml"
@@ -173,7 +173,7 @@ def test_what_the_core_says_is_what_the_bench_says(core: BenchCore):
 
 
 def test_calls_from_many_threads_come_one_after_the_other(core: BenchCore):
-    stop, raised = threading.Event(), list[Exception]()
+    stop, raised, before = threading.Event(), list[Exception](), [*core.bench.clock.on_wait]
 
     def look() -> None:
         while not stop.is_set():
@@ -193,7 +193,7 @@ def test_calls_from_many_threads_come_one_after_the_other(core: BenchCore):
         for watcher in watchers:
             watcher.join()
     assert not raised
-    assert not core.bench.clock.on_wait
+    assert core.bench.clock.on_wait == before
 
 
 def test_live_frames_come_until_they_are_stopped(core: BenchCore):
@@ -204,6 +204,29 @@ def test_live_frames_come_until_they_are_stopped(core: BenchCore):
     core.stopSequenceAcquisition()
     assert core.getLastImage().shape == (60, 80)
     assert core.getLastImage().max() > 0
+
+
+def test_an_idle_core_still_serves_interlocks_and_watchdog(core: BenchCore):
+    asked = threading.Semaphore(0)
+    core.bench.clock.on_wait.append(asked.release)
+    assert all(asked.acquire(timeout=10) for _ in range(3))
+
+
+def test_an_interlock_that_trips_while_nothing_happens_switches_the_beams_off(core: BenchCore):
+    core.setShutterOpen("beam", True)
+    tripped = RunAborted("the door is open")
+    beam, gone = core.bench.beam("beam"), threading.Event()
+
+    def trip() -> None:
+        core.bench.clock.on_wait.remove(trip)
+        core.events.propertyChanged.connect(lambda *_: gone.set())
+        raise tripped
+
+    core.bench.clock.on_wait.append(trip)
+    assert gone.wait(10)
+    assert not beam.is_on
+    with pytest.raises(RunAborted, match="the door is open"):
+        core.raise_fault()
 
 
 # ---- failures
