@@ -1,7 +1,8 @@
 """Image stacks of a run as OME-Zarr (OME-NGFF 0.5 on Zarr v3), which Fiji, napari and other viewers open.
 
-Written with zarr itself: a frame's chunk is on disk before its line of `steps.jsonl` is, and a run that is resumed goes
-on in the same file. ome-writers, which comes with pymmcore-plus, writes in threads of its own and cannot go on.
+Written with zarr itself: a frame's chunk is in its file before its line of `steps.jsonl` is, and a run that is resumed
+goes on in the same stack. ome-writers, which comes with pymmcore-plus, waits for its writes only at the end, and cannot
+go on with what is there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ def describe_stack(
             name the `image` and the `place` in it, [t, c, z].
         images: One per position: `name`; `shape`, numbers of times, channels and planes; `scale`, [seconds, um, um, um]
             between times, planes, rows and columns, None where a distance is not always the same; `first_um`, where
-            its first plane is, or None.
+            its first plane is, or None. Whatever else is known of it is kept as it is.
         frame: Rows and columns of a frame.
         dtype: Type of a count, by numpy's name.
         channels: Names of the channels, or none.

@@ -294,7 +294,9 @@ def test_a_stage_that_stands_still_ends_the_run(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"z_plan": {"rnge": 4, "step": 2}}, "z_plan"),
+        ({"z_plan": {"rnge": 4, "step": 2}}, r"z_plan\.range: Field required"),
+        ({"z_plan": {"range": 4}}, r"z_plan\.step: Field required"),
+        ({"metadata": {"labctl": 3}}, r"metadata\.labctl: asked for 3"),
         ({"z_plan": {"range": 4, "step": 2, "go_upp": True}}, "unknown key 'go_upp'; did you mean 'go_up'"),
         ({"chanels": ["weak"]}, "unknown key 'chanels'; did you mean 'channels'"),
         ({"channels": ["dapi"]}, "channel 'dapi' is no preset and no beam.*metadata: labctl: presets: {dapi:"),
@@ -406,6 +408,14 @@ def test_any_sequence_is_counted_and_placed(
         assert all(0 <= k < n for k, n in zip((t, c, z), shape, strict=True))
     exposing = sum(max(0.03, frame.exposure_s) for frame in job.frames())
     assert found.seconds >= max(exposing, interval * (loops - 1)) - 1e-9
+
+
+def test_a_run_without_a_sequence_says_what_it_needs():
+    for values in ({}, {"sequence": 3}, {"sequence": None}):
+        with pytest.raises(ConfigError, match=r"--set sequence=plan\.yaml"):
+            parse_settings(mda, values)
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
+        parse_settings(mda, {"sequence": "nowhere.yaml"})
 
 
 def test_what_yaml_says_is_what_useq_reads(tmp_path: Path):

@@ -1,5 +1,6 @@
 """Sequences of useq-schema as this plan takes them: strictly read, and what it cannot do refused by name."""
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,8 +53,16 @@ def absolute_images(value: Any, folder: Path) -> Any:
 
 
 def own_settings(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of this plan that stand in a sequence, under `metadata: labctl:`."""
-    return dict(_mappings(data, "metadata", OWN))
+    """Return the settings of this plan that stand in a sequence, under `metadata: labctl:`.
+
+    Raises:
+        ConfigError: What stands there are no settings.
+    """
+    metadata = data.get("metadata") or {}
+    own = metadata.get(OWN) or {} if isinstance(metadata, Mapping) else {}
+    if not isinstance(own, Mapping):
+        raise ConfigError(f"sequence: metadata.{OWN}: asked for {own!r}; settings of this plan are allowed, by name")
+    return dict(own)
 
 
 def _mappings(data: Any, *keys: str) -> dict[str, Any]:
@@ -76,9 +85,7 @@ def parse_sequence(data: Mapping[str, Any]) -> useq.MDASequence:
             for part in parts(sequence):
                 next(iter(part.time_plan or ()), None)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"] if not str(part)[:1].isupper())
-        raise ConfigError(f"sequence: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise ConfigError(f"sequence: {_complaint(error)}") from error
     except ZeroDivisionError as error:
         raise ConfigError("sequence: time_plan: has no end; give an interval above 0, or loops") from error
     except (Warning, ValueError, TypeError) as error:
@@ -89,6 +96,18 @@ def parse_sequence(data: Mapping[str, Any]) -> useq.MDASequence:
     if not any(getattr(sequence, plan) for plan in _PLANS):
         raise ConfigError("sequence: has no frames; give it a time_plan, stage_positions, a z_plan or channels")
     return sequence
+
+
+def _complaint(error: ValidationError) -> str:
+    """Return the first thing that is wrong, of a plan that is none of useq's kinds, for the kind it is closest to."""
+    failures = error.errors(include_url=False)
+    kinds: dict[tuple[int | str, ...], list[Any]] = {}
+    for failure in failures:
+        if failure["loc"][:1] == failures[0]["loc"][:1]:
+            kinds.setdefault(failure["loc"][:2], []).append(failure)
+    first = min(kinds.values(), key=len)[0]
+    place = ".".join(str(part) for part in first["loc"] if not re.search("[A-Z]", str(part)))
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def parts(sequence: useq.MDASequence) -> list[useq.MDASequence]:

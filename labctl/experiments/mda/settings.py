@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from labctl.errors import ConfigError
 from labctl.experiments.mda.sequence import absolute_images, own_settings, read_sequence
 from labctl.plan import Settings
 
@@ -37,9 +38,10 @@ class MdaSettings(Settings):
         if not isinstance(values, Mapping):
             return values
         taken = dict(values)
+        if not isinstance(taken.get("sequence"), str | Path | Mapping):
+            raise ConfigError("sequence: give the path of a useq-schema sequence, --set sequence=plan.yaml")
         if isinstance(taken.get("sequence"), str | Path):
             taken["sequence"] = read_sequence(Path(taken["sequence"]))
         if "presets" in taken:
             taken["presets"] = absolute_images(taken["presets"], Path.cwd())
-        own = own_settings(taken["sequence"]) if isinstance(taken.get("sequence"), Mapping) else {}
-        return {**own, **taken}
+        return {**own_settings(taken["sequence"]), **taken}

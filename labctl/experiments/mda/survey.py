@@ -14,9 +14,10 @@ EVEN = 1e-6
 
 @dataclass
 class _Image:
-    """What is known of one position's image: its number in the sequence, its extent, its planes."""
+    """What is known of one position's image: its number in the sequence, where it is, its extent, its planes."""
 
     number: tuple[int, int]
+    first_m: Mapping[str, float]
     shape: tuple[int, int, int] = (0, 0, 0)
     planes_um: dict[int, float] = field(default_factory=dict)
 
@@ -60,6 +61,7 @@ class Survey:
                 "name": name,
                 "shape": list(image.shape),
                 "scale": [seconds, abs(_step(image.planes_um) or 0.0) or None, pixel_um, pixel_um],
+                "position_um": {axis: place_m / MICRO for axis, place_m in image.first_m.items()},
                 "first_um": min(image.planes_um.values(), default=None),
             }
             for name, image in self.images.items()
@@ -79,7 +81,7 @@ def survey(job: Job) -> Survey:
         found.seconds = seconds
         found.shown += len(change.images)
         number = frame.index.get("p", -1), frame.index.get("g", -1)
-        image = found.images.setdefault(frame.image, _Image(number))
+        image = found.images.setdefault(frame.image, _Image(number, frame.target_m))
         if image.number != number:
             raise ConfigError(f"sequence: stage_positions: the name '{frame.image}' stands twice; give each its own")
         t, c, z = (frame.index.get(axis, 0) for axis in ("t", "c", "z"))
