@@ -25,24 +25,18 @@ _UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"
 
 
 def describe_stack(
-    path: str,
-    images: Sequence[Mapping[str, Any]],
-    frame: tuple[int, int],
-    dtype: str,
-    channels: Sequence[str],
-    top: int,
+    path: str, images: Sequence[Mapping[str, Any]], frame: tuple[int, int], dtype: str, top: int
 ) -> dict[str, Any]:
     """Return the values of a `stack` record, from which the recorder makes the file.
 
     Args:
         path: Kind and array name of the records whose frames it holds: `frame/counts`. The values of these records
             name the `image` and the `place` in it, [t, c, z].
-        images: One per position: `name`; `shape`, numbers of times, channels and planes; `scale`, [seconds, um, um, um]
-            between times, planes, rows and columns, None where a distance is not always the same; `first_um`, where
-            its first plane is, or None. Whatever else is known of it is kept as it is.
+        images: One per position: `name`; `shape`, numbers of times, channels and planes; `channels`, their names, or
+            none; `scale`, [seconds, um, um, um] between times, planes, rows and columns, None where a distance is not
+            always the same; `first_um`, where its lowest plane is, or None. Whatever else is said is kept as it is.
         frame: Rows and columns of a frame.
         dtype: Type of a count, by numpy's name.
-        channels: Names of the channels, or none.
         top: Highest count.
     """
     return {
@@ -50,7 +44,6 @@ def describe_stack(
         "images": [dict(image) for image in images],
         "frame": list(frame),
         "dtype": dtype,
-        "channels": list(channels),
         "top": top,
     }
 
@@ -135,7 +128,7 @@ def _write_image(group: "zarr.Group", image: Mapping[str, Any], values: Mapping[
     ome: dict[str, Any] = {"version": "0.5"}
     ome["multiscales"] = [{"name": image["name"], "axes": axes, "datasets": [dataset]}]
     window = {"min": 0, "start": 0, "end": values["top"], "max": values["top"]}
-    if values["channels"]:
-        shown = [{"label": name, "color": "FFFFFF", "active": True, "window": window} for name in values["channels"]]
+    if image["channels"]:
+        shown = [{"label": name, "color": "FFFFFF", "active": True, "window": window} for name in image["channels"]]
         ome["omero"] = {"channels": shown}
     group.attrs["ome"] = ome

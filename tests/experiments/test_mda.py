@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from labctl.bench import Bench, load_bench
 from labctl.cli.main import app
+from labctl.clock import WallClock
 from labctl.errors import ConfigError, LimitError
 from labctl.experiments.mda.frames import make_job
 from labctl.experiments.mda.plan import mda
@@ -26,6 +27,7 @@ from labctl.plan import parse_settings
 from labctl.recorder import Recorder, ResumedRecorder, read_records, read_summary
 from labctl.records import Record
 from labctl.runner import Outcome, Runner
+from tests.drivers.test_mmcore import CAMERA, TESTER, noted
 
 FOURIER = Path(__file__).parents[1] / "benches" / "small_fourier.yaml"
 TRAVEL = {"low": "-100 um", "high": "100 um"}
@@ -213,6 +215,100 @@ def test_a_grid_is_as_wide_as_the_camera_sees(tmp_path: Path):
     assert abs(tops[1] - tops[0]) == pytest.approx(60 * 100e-6 / 1000)
 
 
+ODD: dict[str, dict[str, Any]] = {
+    "grid of one position": {
+        "stage_positions": [{"z": 20}, {"x": 9, "y": 1, "z": 30, "sequence": {"grid_plan": {"rows": 2, "columns": 1}}}],
+        "z_plan": {"range": 4, "step": 2},
+        "channels": ["weak", "strong"],
+    },
+    "planes of one position": {
+        "stage_positions": [{"z": 20}, {"z": 30, "sequence": {"z_plan": {"relative": [0, 1, 5]}}}],
+        "time_plan": {"interval": 1, "loops": 2},
+    },
+    "channels of some positions": {
+        "stage_positions": [
+            {"z": 20},
+            {"z": 30, "sequence": {"channels": ["weak"]}},
+            {"z": 40, "sequence": {"channels": ["strong", "weak"]}},
+        ]
+    },
+    "every second time": {
+        "time_plan": {"interval": 1, "loops": 5},
+        "channels": ["weak", {"config": "strong", "acquire_every": 2}],
+    },
+    "phases": {"time_plan": [{"interval": 1, "loops": 3}, {"interval": 10, "loops": 2}], "channels": ["weak"]},
+    "edges": {"grid_plan": {"top": 60, "left": -60, "bottom": -60, "right": 60, "fov_width": 50, "fov_height": 50}},
+    "offset": {"z_plan": {"absolute": [10, 20]}, "channels": ["weak", {"config": "strong", "z_offset": 3}]},
+    "open": {"z_plan": {"absolute": [1, 2]}, "channels": ["weak", "strong"], "keep_shutter_open_across": "z"},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_sequences_are_taken_as_useq_says(name: str, tmp_path: Path):
+    chosen = parse_settings(mda, {"sequence": ODD[name], "presets": PRESETS, "beams": ["beam"], "magnification": 1000})
+    job, planned = make_job(small(), chosen), parse_sequence(ODD[name])
+    for part in (planned, *(position.sequence for position in planned.stage_positions)):
+        grid: Any = part.grid_plan if part else None
+        if grid and not grid.fov_width:
+            grid.fov_height, grid.fov_width = 6.0, 8.0
+    outcome, folder, records = run(tmp_path, ODD[name], presets=PRESETS, beams=["beam"], magnification=1000)
+    assert outcome.status == "completed", outcome.error
+    last: dict[str, float | None] = {"x": None, "y": None, "z": None}
+    for event, record in zip(planned, frames_of(records), strict=True):
+        asked = {"x": event.x_pos, "y": event.y_pos, "z": event.z_pos}
+        last |= {axis: um for axis, um in asked.items() if um is not None}
+        assert record.values["position_um"] == pytest.approx({axis: um for axis, um in last.items() if um is not None})
+        assert record.values["channel"] == (event.channel.config if event.channel else None)
+        assert record.values["mean_counts"] > 0
+    places = [(record.values["image"], *record.values["place"]) for record in frames_of(records)]
+    assert len(set(places)) == len(places)
+    assert mda.budget(Bench(job.file, True), chosen).exposures == {"mda": len(places)}
+    stored = images(folder)
+    for record in frames_of(records):
+        image, (t, c, z) = stored[record.values["image"]], record.values["place"]
+        assert np.array_equal(image["0"][t, c, z], record.arrays["counts"])
+        if record.values["channel"]:
+            assert image.attrs["ome"]["omero"]["channels"][c]["label"] == record.values["channel"]
+
+
+def test_after_a_pause_frames_are_not_hurried():
+    sequence = {"time_plan": {"interval": 2, "loops": 6}}
+    with Bench(small(), True) as bench:
+        times_s = []
+        for record in mda(bench, parse_settings(mda, {"sequence": sequence}), np.random.default_rng(0)):
+            if record.kind == "frame":
+                times_s.append(record.values["time_s"])
+                bench.clock.wait(60.0 if record.index == 2 else 0.0)
+    assert np.diff(times_s) == pytest.approx([2, 2, 62, 2, 2])
+
+
+def test_frames_of_a_real_core_were_taken_under_what_was_planned(tmp_path: Path):
+    """SequenceTester's camera writes into every image what the core had set when it was taken."""
+    config = tmp_path / "tester.cfg"
+    config.write_text(TESTER)
+    eye = {**CAMERA, "shape": [384, 384], "bit_depth": 8, "period": "2 s"}  # a busy machine is no lost frame
+    table = {"axes": dict.fromkeys("xyz", TRAVEL), "settle": "1 ms", "tolerance": "50 nm", "timeout": "2 s"}
+    shared: dict[str, Any] = {"connection": "tester"}
+    changes = {
+        "connections": {"tester": {"driver": "drivers.mmcore.MMCore", "hardware": {"config": str(config)}}},
+        "devices.eye": {**shared, "kind": "camera", "driver": "drivers.mmcore_camera.MMCoreCamera",
+                        "hardware": {"label": "TCamera"}, "settings": eye},
+        "devices.table": {**shared, "kind": "stage", "driver": "drivers.mmcore_stage.MMCoreStage",
+                          "hardware": {"xy": "TXY", "axes": {"z": "TZ"}}, "settings": table},
+    }  # fmt: skip
+    file = load_bench(FOURIER, changes)
+    channels = [{"config": "weak", "exposure": 3}, {"config": "strong", "exposure": 12}]
+    sequence = {"z_plan": {"absolute": [-7, 2, 11]}, "channels": channels}
+    chosen = parse_settings(mda, {"sequence": sequence, "presets": PRESETS, "camera": "eye"})
+    with Bench(file, set(file.devices) - {"eye", "table"}) as bench:
+        taken = frames_of(list(mda(bench, chosen, np.random.default_rng(0))))
+    planned = list(useq.MDASequence.model_validate(sequence))
+    assert len(taken) == 6
+    for event, record in zip(planned, taken, strict=True):
+        assert noted(record.arrays["counts"], "ZPositionUm") == pytest.approx(event.z_pos)
+        assert noted(record.arrays["counts"], "Exposure") == pytest.approx(event.exposure)
+
+
 # ---- stopped and resumed
 
 
@@ -237,6 +333,23 @@ def test_a_stopped_run_holds_its_frames_and_goes_on_as_if_it_had_not_been(tmp_pa
     for name, image in images(folder).items():
         assert np.array_equal(image["0"][...], images(whole_folder)[name]["0"][...])
     assert sum(record["kind"] == "frame" for record in read_records(folder)) == 36
+
+
+def test_on_a_table_a_resumed_run_goes_on_at_its_own_pace(tmp_path: Path):
+    sequence = {"time_plan": {"interval": 0.15, "loops": 6}, "channels": ["weak"]}
+    chosen = parse_settings(mda, {"sequence": sequence, "presets": PRESETS, "checkpoint_every": 3})
+    with Bench(small(), True, clock=WallClock()) as bench:  # a clock that is not simulated makes it a table
+        begun = list(mda(bench, chosen, np.random.default_rng(0)))
+    checkpoint = next(record for record in begun if record.kind == "checkpoint")
+    with Bench(small(), True, clock=WallClock()) as bench:
+        gone_on = list(mda(bench, chosen, np.random.default_rng(0), checkpoint))
+    times_s = [
+        [record.values["time_s"] for record in frames_of(part)] for part in (begun[: begun.index(checkpoint)], gone_on)
+    ]
+    assert [len(part) for part in times_s] == [3, 3]
+    for part in times_s:
+        assert np.diff(part) == pytest.approx([0.15, 0.15], abs=0.1)
+        assert min(np.diff(part)) > 0.1
 
 
 # ---- devices that fail
@@ -311,7 +424,7 @@ def test_a_stage_that_stands_still_ends_the_run(tmp_path: Path, monkeypatch: pyt
         ({"metadata": {"labctl": {"presets": {"weak": {"beam": 2}, "strong": {}}}}}, "beam: a power with its unit"),
         ({"metadata": {"labctl": {"presets": {**PRESETS, "weak": {"bean": "1 mW"}}}}}, "did you mean 'beam'"),
         ({"metadata": {"labctl": {"presets": {**PRESETS, "weak": {"slm": 300}}}}}, "levels from 0 to 255"),
-        ({"metadata": {"labctl": {"presets": {**PRESETS, "weak": {"slm": 3}}}}}, "says nothing of slm"),
+        ({"metadata": {"labctl": {"presets": {**PRESETS, "weak": {"slm": 3}}}}}, "preset strong says nothing of slm"),
         ({"metadata": {"labctl": {"presets": PRESETS, "cammera": "camera"}}}, "unknown setting 'cammera'"),
     ],
 )

@@ -80,11 +80,6 @@ class Job:
         """Settings of the camera."""
         return self.file.settings(self.camera)
 
-    @property
-    def channels(self) -> list[str]:
-        """Names of the channels, in order."""
-        return [channel for channel in self.presets if channel is not None]
-
     def frames(self) -> Iterator[Frame]:
         """Yield every frame, whatever the length of the sequence in the same memory.
 
@@ -218,16 +213,18 @@ def _presets(file: BenchFile, sequence: useq.MDASequence, settings: MdaSettings)
             raise ConfigError(
                 f"sequence: channel '{channel}' is no preset and no beam{nearest(channel, known)}; write {write}"
             )
-    lit = {beam: file.settings(beam).power_w for beam in settings.beams}
-    chosen: dict[str | None, Preset] = {channel: known[channel] for channel in channels} or {None: Preset(lit)}
+    chosen: dict[str | None, Preset] = {channel: known[channel] for channel in channels}
+    if not sequence.channels:  # frames of positions whose own sequence has none
+        chosen[None] = Preset({beam: file.settings(beam).power_w for beam in settings.beams})
     setup = _setup_images(file, sequence)
     panels = {panel for preset in chosen.values() for panel in preset.images}
     for channel, preset in chosen.items():
         missing = panels - set(preset.images) - set(setup)
         if missing:
+            what = f"preset {channel} says" if channel else "frames without a channel say"
             raise ConfigError(
-                f"preset {channel}: says nothing of {', '.join(sorted(missing))}, which other presets write; give it "
-                "an image too, 0 for a flat panel"
+                f"{what} nothing of {', '.join(sorted(missing))}, which other presets write; give it an image too, "
+                "0 for a flat panel, or one for all in `setup: {slm_image: ...}`"
             )
     return {name: Preset(preset.powers_w, {**setup, **preset.images}) for name, preset in chosen.items()}
 

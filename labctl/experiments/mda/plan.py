@@ -22,6 +22,9 @@ from labctl.records import Budget, Changes, Record, Summary, join_tree, split_tr
 LINE_BYTES = 700
 """What a frame needs on disk besides its pixels: its line and its chunk's file."""
 
+HELD_S = 1.0
+"""A plan that is left alone for longer between two frames was paused: times from there on are that much later."""
+
 
 def _budget(bench: Bench, settings: MdaSettings) -> Budget:
     """Return what a sequence will cost; the travel of stages comes on top, and disk is before compression."""
@@ -87,6 +90,9 @@ class _Acquisition:
                 except RunStopped:
                     yield self._checkpoint()
                     raise
+                held_s = self._bench.clock.now_s() - record.bench_time_s
+                if held_s > HELD_S:
+                    self._started_s += held_s
                 if self._done % self._every == 0:
                     yield self._checkpoint()
         return self._summary()
@@ -94,9 +100,7 @@ class _Acquisition:
     def _announce(self) -> Generator[Record, Changes | None, None]:
         """Tell what will be kept: the stack, and the images of panels by channel."""
         bench, job, top = self._bench, self._job, self._camera.top_count
-        values = describe_stack(
-            "frame/counts", self._found.described(job), self._camera.shape, _dtype(top).name, job.channels, top
-        )
+        values = describe_stack("frame/counts", self._found.described(job), self._camera.shape, _dtype(top).name, top)
         yield Record("stack", 0, bench.clock.now_s(), values)
         images = {
             f"{panel}.{k}": image

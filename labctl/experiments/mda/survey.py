@@ -14,11 +14,12 @@ EVEN = 1e-6
 
 @dataclass
 class _Image:
-    """What is known of one position's image: its number in the sequence, where it is, its extent, its planes."""
+    """What is known of one position's image: its number, where it is, its extent, its channels and its planes."""
 
     number: tuple[int, int]
     first_m: Mapping[str, float]
     shape: tuple[int, int, int] = (0, 0, 0)
+    channels: dict[int, str] = field(default_factory=dict)
     planes_um: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -60,6 +61,7 @@ class Survey:
             {
                 "name": name,
                 "shape": list(image.shape),
+                "channels": [name for _, name in sorted(image.channels.items())],
                 "scale": [seconds, abs(_step(image.planes_um) or 0.0) or None, pixel_um, pixel_um],
                 "position_um": {axis: place_m / MICRO for axis, place_m in image.first_m.items()},
                 "first_um": min(image.planes_um.values(), default=None),
@@ -87,6 +89,8 @@ def survey(job: Job) -> Survey:
         t, c, z = (frame.index.get(axis, 0) for axis in ("t", "c", "z"))
         image.shape = (max(image.shape[0], t + 1), max(image.shape[1], c + 1), max(image.shape[2], z + 1))
         found.starts_s.setdefault(t, frame.start_s)
+        if frame.channel is not None:
+            image.channels.setdefault(c, frame.channel)
         if "z" in frame.target_m:
             image.planes_um.setdefault(z, frame.target_m["z"] / MICRO)
     return found
