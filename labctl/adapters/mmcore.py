@@ -21,6 +21,7 @@ from pymmcore_plus.experimental.unicore import Device as PyDevice
 from pymmcore_plus.experimental.unicore import UniMMCore
 
 from labctl.adapters.mmcore_devices import (
+    IMAGE,
     MILLI,
     POWER,
     STATE,
@@ -57,8 +58,9 @@ class BenchCore(UniMMCore):
 
     Args:
         bench: The open bench; while the core is in use nothing else may touch it.
-        presets: Beam presets by name, as `labctl.bench.presets.read_presets` takes them: a preset switches its beams
-            on and all others off. Every beam's name is a preset too, and `dark`.
+        presets: Presets by name, as `labctl.bench.presets.read_presets` takes them: a preset switches its beams on and
+            all others off, and shows its images; panels it does not name keep theirs. Every beam's name is a preset
+            too, and `dark`. A sequence may bring more, under `metadata: labctl: presets:`.
         camera: Current camera; by default the first one.
         magnification: From the imaged plane to the cameras; by default what the bench file says, or 1.
 
@@ -86,7 +88,7 @@ class BenchCore(UniMMCore):
         super().__init__()
         self.bench = bench
         self.beams: tuple[str, ...] = tuple(beam.name for beam in bench.beams)
-        self.panels: dict[str, SLM] = {}
+        self.panels: dict[str, BenchPanel] = {}
         self.stages: dict[str, Stage] = {}
         self.access = Access()
         self.setAutoShutter(False)
@@ -95,7 +97,9 @@ class BenchCore(UniMMCore):
             self.loadPyDevice(label, device)
             self.initializeDevice(label)
         self._choose_devices(loaded, camera, magnification)
-        self._define_presets(presets or {})
+        self.defineConfigGroup(GROUP)
+        self.define_presets({"dark": {}, **{beam: {beam: True} for beam in self.beams}, **(presets or {})})
+        self.setChannelGroup(GROUP)
         self.engine = BenchEngine(self)
         self.mda.set_engine(self.engine)
 
@@ -135,8 +139,8 @@ class BenchCore(UniMMCore):
             if isinstance(device, Camera):
                 yield name, BenchCamera(device, access)
             elif isinstance(device, SLM):
-                self.panels[name] = device
-                yield name, BenchPanel(device, access)
+                self.panels[name] = BenchPanel(device, access)
+                yield name, self.panels[name]
             elif isinstance(device, Beam):
                 yield name, BenchBeam(device, access)
             elif isinstance(device, VapourCell):
@@ -171,19 +175,23 @@ class BenchCore(UniMMCore):
         if len(upright) == 1:
             self.setFocusDevice(upright[0])
 
-    def _define_presets(self, presets: Written) -> None:
-        each = {beam: {beam: True} for beam in self.beams}
-        for name, preset in read_presets(self.bench.file, {"dark": {}, **each, **presets}).items():
-            if preset.images:
-                raise ConfigError(
-                    f"preset {name}: names a panel; give its image in `slm_image` of useq events, or take "
-                    "`labctl run mda`, whose presets may"
-                )
+    def define_presets(self, presets: Written) -> None:
+        """Define presets of the config group `Channel`; those of a name that is known are replaced.
+
+        Raises:
+            ConfigError: A preset names what is no beam or panel, or gives it what it cannot take.
+            LimitError: A power above a beam's ceiling.
+        """
+        for name, preset in read_presets(self.bench.file, presets).items():
+            if name in self.getAvailableConfigs(GROUP):
+                self.deleteConfig(GROUP, name)
+            for panel, image in preset.images.items():
+                self.panels[panel].know_image(name, image)
+                self.defineConfig(GROUP, name, panel, IMAGE, name)
             for beam in sorted(self.beams, key=lambda beam: beam in preset.powers_w):  # off before on
                 if beam in preset.powers_w:
                     self.defineConfig(GROUP, name, beam, POWER, preset.powers_w[beam] / MILLI)
                 self.defineConfig(GROUP, name, beam, STATE, int(beam in preset.powers_w))
-        self.setChannelGroup(GROUP)
 
 
 def _parts(stage: Stage, access: Access) -> list[tuple[str, PyDevice]]:

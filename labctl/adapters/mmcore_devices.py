@@ -26,6 +26,7 @@ from labctl.errors import LimitError
 
 MICRO = 1e-6
 MILLI = 1e-3
+IMAGE = "Image"
 POWER = "Power_mW"
 STATE = "State"
 TEMPERATURE = "Temperature_C"
@@ -99,12 +100,31 @@ class BenchCamera(CameraDevice):
 
 
 class BenchPanel(SLMDevice):
-    """A phase panel; an image is one of panel levels, uint8, or uint16 for panels beyond 8 bit."""
+    """A phase panel; an image is one of panel levels, uint8, or uint16 for panels beyond 8 bit.
+
+    Images of presets are shown by name, through the property `Image`; it is empty while another one was loaded.
+    """
 
     def __init__(self, panel: SLM, access: Access) -> None:
         super().__init__()
         self._panel, self._access = panel, access
         self._loaded = np.zeros(panel.shape, np.uint16)
+        self._name = ""
+        self._images: dict[str, NDArray[np.uint16]] = {}
+        self.register_property(
+            IMAGE, property_type=str, getter=lambda _: self._name, setter=lambda _, name: self.show_named(name)
+        )
+
+    def know_image(self, name: str, image: NDArray[np.uint16]) -> None:
+        """Let an image (rows, cols) be shown by name."""
+        self._images[name] = image
+        self.set_property_allowed_values(IMAGE, list(self._images))
+
+    def show_named(self, name: str) -> None:
+        """Show an image by name, and return when the panel has settled."""
+        self._loaded, self._name = self._images[name], ""
+        self.display_image()
+        self._name = name
 
     def shape(self) -> tuple[int, ...]:
         """Return rows and columns."""
@@ -116,7 +136,7 @@ class BenchPanel(SLMDevice):
 
     def set_image(self, pixels: NDArray[Any]) -> None:
         """Take an image that `display_image` will show."""
-        self._loaded = pixels.astype(np.uint16)
+        self._loaded, self._name = pixels.astype(np.uint16), ""
 
     def get_image(self) -> NDArray[Any]:
         """Return the image that was taken last; a panel cannot be asked what it shows."""

@@ -51,10 +51,12 @@ class BenchEngine(MDAEngine):
         return core
 
     def setup_sequence(self, sequence: useq.MDASequence) -> Any:
-        """Forget faults of before, and set up what the sequence wants set up first."""
+        """Forget faults of before, learn the presets the sequence brings, and set up what it wants set up first."""
         self._core.clear_fault()
         self.events = self.frames = 0
+        brought = sequence.metadata.get("labctl") or {}
         with self._told():
+            self._core.define_presets(brought.get("presets") or {})
             noted = super().setup_sequence(sequence)
             if sequence.setup is not None and sequence.setup.slm_image is not None:
                 self._show(sequence.setup.slm_image)
@@ -161,7 +163,7 @@ class BenchEngine(MDAEngine):
             raise ConfigError(f"useq: slm_image: no panel '{label}' on {core.bench.file.name}; it has: {has}")
         if image.exposure is not None:
             raise LimitError(label, "shows an image until the next; leave the exposure of slm_image out")
-        core.setSLMImage(label, panel_image(label, core.panels[label].settings, image.data))
+        core.setSLMImage(label, panel_image(label, core.bench.file.settings(label), image.data))
 
     def _show(self, image: useq.SLMImage) -> None:
         self._core.displaySLMImage(image.device or self._core.getSLMDevice())

@@ -102,6 +102,21 @@ def test_panel_images_change_what_the_camera_sees(core: BenchCore):
     assert np.hypot(*(at[2] - at[1])) == pytest.approx(2 * far, abs=2)
 
 
+def test_a_sequence_brings_presets_of_beams_and_panels_of_its_own(core: BenchCore):
+    blaze = (np.arange(64) * 32 % 256).astype(np.uint8) * np.ones((48, 1), np.uint8)
+    presets = {"flat": {"beam": "8 mW", "slm": 0}, "blaze": {"beam": "8 mW", "slm": blaze.tolist()}}
+    noted = Noted(core)
+    sequence: Any = {"channels": ["flat", "blaze", "weak"], "metadata": {"labctl": {"presets": presets}}}
+    assert run_mda(core, useq.MDASequence(**sequence)) == 3
+    at = [np.array(np.unravel_index(image.argmax(), image.shape)) for image, _, _ in noted.frames]
+    assert np.hypot(*(at[1] - at[0])) == pytest.approx(532e-9 * 250e-3 / (8 * 8e-6) / 100e-6, abs=1)
+    assert np.array_equal(at[2], at[1])  # says nothing of the panel
+    core.setConfig("Channel", "flat")
+    assert (core.getCurrentConfig("Channel"), core.getProperty("slm", "Image")) == ("flat", "flat")
+    core.setSLMImage("slm", blaze)
+    assert core.getProperty("slm", "Image") == ""
+
+
 def test_later_events_may_depend_on_earlier_frames(core: BenchCore):
     noted = Noted(core)
 
@@ -350,7 +365,7 @@ def test_presets_that_cannot_be_are_refused_before_the_core_is_there():
             pass
         with pytest.raises(LimitError, match="beam: preset a: power 1 W"), unicore(bench, {"a": {"beam": "1 W"}}):
             pass
-        with pytest.raises(ConfigError, match="names a panel"), unicore(bench, {"a": {"slm": 3}}):
+        with pytest.raises(ConfigError, match="levels from 0 to 255"), unicore(bench, {"a": {"slm": 300}}):
             pass
         with pytest.raises(ConfigError, match="camera 'eye' is not on bench"), unicore(bench, camera="eye"):
             pass
