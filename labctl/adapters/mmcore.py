@@ -22,6 +22,7 @@ from pymmcore_plus.experimental.unicore import UniMMCore
 
 from labctl.adapters.mmcore_devices import (
     IMAGE,
+    MICRO,
     MILLI,
     POWER,
     STATE,
@@ -159,7 +160,7 @@ class BenchCore(UniMMCore):
             raise ConfigError(f"camera '{camera}' is not on bench {self.bench.file.name}; it has: {has}")
         for name in cameras:
             self.definePixelSizeConfig(name)
-            self.setPixelSizeUm(name, pixel_m(self.bench.file, name, magnification) * 1e6)
+            self.setPixelSizeUm(name, pixel_m(self.bench.file, name, magnification) / MICRO)
         aligning = self.bench.file.light_devices  # a stage in the light path is no place to put samples on
         free = {label: loaded[label] for label, stage in self.stages.items() if stage.name not in aligning}
         upright = [label for label, part in free.items() if isinstance(part, BenchAxis) and part.axis == "z"]
