@@ -13,8 +13,16 @@ EVEN = 1e-6
 
 
 @dataclass
-class _Image:
-    """What is known of one position's image: its number, where it is, its extent, its channels and its planes."""
+class PositionImage:
+    """What is known of the image of one position.
+
+    Args:
+        number: Its numbers in the stage positions and in their grid, -1 where there is none.
+        first_m: Where its first frame is meant to be taken, by axis.
+        shape: Times, channels and planes.
+        channels: Names of the channels by number.
+        planes_um: Where the planes are, by number.
+    """
 
     number: tuple[int, int]
     first_m: Mapping[str, float]
@@ -44,7 +52,7 @@ class Survey:
     frames: int = 0
     seconds: float = 0.0
     shown: int = 0
-    images: dict[str, _Image] = field(default_factory=dict)
+    images: dict[str, PositionImage] = field(default_factory=dict)
     starts_s: dict[int, float] = field(default_factory=dict)
 
     def place(self, frame: Frame) -> list[int]:
@@ -83,7 +91,7 @@ def survey(job: Job) -> Survey:
         found.seconds = seconds
         found.shown += len(change.images)
         number = frame.index.get("p", -1), frame.index.get("g", -1)
-        image = found.images.setdefault(frame.image, _Image(number, frame.target_m))
+        image = found.images.setdefault(frame.image, PositionImage(number, frame.target_m))
         if image.number != number:
             raise ConfigError(f"sequence: stage_positions: the name '{frame.image}' stands twice; give each its own")
         t, c, z = (frame.index.get(axis, 0) for axis in ("t", "c", "z"))
