@@ -13,7 +13,8 @@ class Record:
 
     Args:
         kind: What it reports: `setup`, `step`, `agreement`, `epoch`, `warning`, `weights`, `frame` or `change`; a
-            `checkpoint` holds all that the plan needs to go on from there.
+            `checkpoint` holds all that the plan needs to go on from there; a `stack` announces frames that are kept as
+            images (see `labctl.recorder.stack`).
         index: Counts the records of this kind from 0.
         bench_time_s: Bench clock when it was made; never wall time.
         values: Plain numbers, strings, lists and dicts that JSON can hold.

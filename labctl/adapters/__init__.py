@@ -1,1 +1,1 @@
-"""labctl's devices in other packages' terms; each module needs its package and is imported only by whoever wants it."""
+"""labctl's devices as other packages know them; each imported only when asked for."""

@@ -5,6 +5,9 @@ arrays go to `arrays.zarr` (array `<kind>/<name>`, one row each) and its line to
 and carries a checksum: it is the commit, so rows without one do not count. A killed process loses nothing committed;
 a power failure may take the last second.
 
+A plan that takes images says so in a `stack` record: the frames it names go to `images.ome.zarr` (OME-Zarr, see
+`labctl.recorder.stack`), each to its place, whatever else is kept; their records name image and place.
+
 A `checkpoint` record has no line: it is no part of what happened but a place to go on from, and replaces the one
 before it. It is one file, `checkpoint.safetensors`, that also says how many lines and rows were there; whoever resumes
 goes back to those. `resumes.jsonl` tells when that was done.

@@ -24,13 +24,17 @@ from labctl.files import replace_file
 from labctl.recorder.encoding import plain, sealed, tidy, to_json
 from labctl.recorder.reading import CHECKPOINT, digest
 from labctl.recorder.software import software
+from labctl.recorder.stack import ImageStack
 from labctl.records import Record
 
 if TYPE_CHECKING:
     import zarr
 
 Keep = Literal["summary", "sampled", "all"]
-"""Which arrays are stored: none, those of all records but `step`, or all. Checkpoints and weights always are."""
+"""Which arrays are stored: none, those of all records but `step`, or all.
+
+Checkpoints, weights and the frames of an image stack always are.
+"""
 
 SYNC_S = 1.0
 """Shortest time between two forced writes of `steps.jsonl` to the disk."""
@@ -74,6 +78,7 @@ class Recorder:
         self.keep = keep
         self._began_s = self._synced_s = time.monotonic()
         self._arrays: dict[str, zarr.Array] = {}
+        self._stack: ImageStack | None = None
         self._rows: Counter[str] = Counter()  # committed rows of each array; never the array's own length
         self._lines = 0
         self._changes = 0
@@ -112,10 +117,15 @@ class Recorder:
             if kind == "checkpoint":
                 self._replace_checkpoint(line, record.arrays)
                 return
+            arrays = record.arrays
+            if kind == "stack":
+                self._stack = ImageStack(self.folder, line["values"])
+            if self._stack:
+                arrays = self._stacked(self._stack, record)
             if kind == "weights":
-                self._replace_weights(line["values"], record.arrays)
+                self._replace_weights(line["values"], arrays)
             elif self.keep == "all" or (self.keep == "sampled" and kind != "step"):
-                rows = {name: self._append_row(f"{kind}/{name}", array) for name, array in record.arrays.items()}
+                rows = {name: self._append_row(f"{kind}/{name}", array) for name, array in arrays.items()}
             self._steps.write(sealed({**line, "arrays": rows, "wall_time": time.time()}))
             self._steps.flush()
             self._lines += 1
@@ -167,6 +177,16 @@ class Recorder:
         except LabError as error:
             self._failure = str(error)
             raise
+
+    @staticmethod
+    def _stacked(stack: ImageStack, record: Record) -> dict[str, np.ndarray]:
+        """Write the frame that belongs into the stack, and return the other arrays."""
+        others = dict(record.arrays)
+        for name in record.arrays:
+            if f"{record.kind}/{name}" == stack.path:
+                frame = tidy(stack.path, others.pop(name))
+                stack.write(record.values["image"], record.values["place"], frame)
+        return others
 
     def _append_row(self, path: str, array: np.ndarray) -> int:
         array, row = tidy(path, array), self._rows[path]

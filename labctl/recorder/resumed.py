@@ -12,6 +12,7 @@ from labctl.recorder.encoding import plain, to_json
 from labctl.recorder.reading import CHECKPOINT, read_checkpoint, read_records, read_run, read_summary
 from labctl.recorder.recorder import Recorder
 from labctl.recorder.software import software
+from labctl.recorder.stack import STACK, ImageStack
 from labctl.records import Record
 
 
@@ -57,6 +58,9 @@ class ResumedRecorder(Recorder):
         )
         self._lines, self._changes = about.get("lines", 0), about.get("changes", 0)
         self._rows = Counter(about.get("rows", {}))
+        if about and (self.folder / STACK).is_dir():
+            with self._promise():
+                self._stack = ImageStack(self.folder)
         self._kept, self._ended, self._begun = about.get("bytes", 0), ended, False
         steps = self.folder / "steps.jsonl"
         with self._promise():

@@ -1,0 +1,1 @@
+"""Plan `mda`: multi-dimensional acquisitions described by useq-schema, into OME-Zarr."""

@@ -1,0 +1,166 @@
+"""Sequences of useq-schema as this plan takes them: strictly read, and what it cannot do refused by name."""
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import useq
+from pydantic import BaseModel, ValidationError
+
+from labctl.bench.presets import IMAGE_FILES
+from labctl.documents import Document, nearest
+from labctl.errors import ConfigError
+
+GROUP = "Channel"
+"""Config group of the channels: useq's own default, and the one that `labctl.adapters.mmcore` makes."""
+
+OWN = "labctl"
+"""Key of a sequence's metadata below which settings of the plan may stand."""
+
+_PLANS = ("time_plan", "stage_positions", "grid_plan", "z_plan", "channels")
+
+_SETUP = {"x_pos", "y_pos", "z_pos", "exposure", "slm_image", "action"}
+"""What may be set up before the first frame; `action` is filled in by useq."""
+
+
+def read_sequence(path: Path) -> dict[str, Any]:
+    """Return the contents of a sequence's YAML or JSON file, paths of images made absolute.
+
+    Raises:
+        ConfigError: There is no such file, or it is not readable as YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"sequence {path}: cannot be read: {error}; give the path of a YAML file") from error
+    data, folder = Document(path.name, text).data, path.resolve().parent
+    for part in _mappings(data, "setup", "slm_image"), _mappings(data, "metadata", OWN):
+        for key in ("data", "presets"):
+            if key in part:
+                part[key] = absolute_images(part[key], folder)
+    return data
+
+
+def absolute_images(value: Any, folder: Path) -> Any:
+    """Return `value` with every path of an image below it taken from `folder`."""
+    if isinstance(value, Mapping):
+        return {key: absolute_images(one, folder) for key, one in value.items()}
+    if isinstance(value, str) and value.lower().endswith(IMAGE_FILES):
+        return str(folder / value)
+    return value
+
+
+def own_settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of this plan that stand in a sequence, under `metadata: labctl:`.
+
+    Raises:
+        ConfigError: What stands there are no settings.
+    """
+    metadata = data.get("metadata") or {}
+    own = metadata.get(OWN) or {} if isinstance(metadata, Mapping) else {}
+    if not isinstance(own, Mapping):
+        raise ConfigError(f"sequence: metadata.{OWN}: asked for {own!r}; settings of this plan are allowed, by name")
+    return dict(own)
+
+
+def _mappings(data: Any, *keys: str) -> dict[str, Any]:
+    """Return the mapping under `keys`, empty where there is none."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+def parse_sequence(data: Mapping[str, Any]) -> useq.MDASequence:
+    """Return the sequence that `data` describes.
+
+    Raises:
+        ConfigError: It is none, has keys that useq would silently pass over, or asks for what this plan cannot do.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            sequence = useq.MDASequence.model_validate(dict(data))
+            for part in parts(sequence):
+                next(iter(part.time_plan or ()), None)
+    except ValidationError as error:
+        raise ConfigError(f"sequence: {_complaint(error)}") from error
+    except ZeroDivisionError as error:
+        raise ConfigError("sequence: time_plan: has no end; give an interval above 0, or loops") from error
+    except (Warning, ValueError, TypeError) as error:
+        raise ConfigError(f"sequence: {error}") from error
+    _refuse_unknown(dict(data), sequence, ())
+    for complaint in _unsupported(sequence):
+        raise ConfigError(f"sequence: {complaint}")
+    if not any(getattr(sequence, plan) for plan in _PLANS):
+        raise ConfigError("sequence: has no frames; give it a time_plan, stage_positions, a z_plan or channels")
+    return sequence
+
+
+def _complaint(error: ValidationError) -> str:
+    """Return the first thing that is wrong, of a plan that is none of useq's kinds, for the kind it is closest to."""
+    failures = error.errors(include_url=False)
+    kinds: dict[tuple[int | str, ...], list[Any]] = {}
+    for failure in failures:
+        if failure["loc"][:1] == failures[0]["loc"][:1]:
+            kinds.setdefault(failure["loc"][:2], []).append(failure)
+    first = min(kinds.values(), key=len)[0]
+    place = ".".join(str(part) for part in first["loc"] if not re.search("[A-Z]", str(part)))
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def parts(sequence: useq.MDASequence) -> list[useq.MDASequence]:
+    """Return a sequence and those of its positions."""
+    return [sequence, *(one.sequence for one in sequence.stage_positions if one.sequence)]
+
+
+def _refuse_unknown(raw: Any, parsed: Any, place: tuple[str, ...]) -> None:
+    """Refuse keys of `raw` that have no field in what became of it: useq ignores them."""
+    if isinstance(raw, Mapping) and isinstance(parsed, BaseModel):
+        fields = type(parsed).model_fields
+        known = {**{name: name for name in fields}, **{one.alias: name for name, one in fields.items() if one.alias}}
+        for key, value in raw.items():
+            if key not in known:
+                where = ".".join((*place, str(key)))
+                raise ConfigError(f"sequence: {where}: unknown key '{key}'{nearest(str(key), known)}")
+            if key not in ("metadata", "slm_image"):
+                _refuse_unknown(value, getattr(parsed, known[key]), (*place, str(key)))
+    elif isinstance(raw, Sequence) and not isinstance(raw, str):
+        inner = getattr(parsed, "phases", parsed)
+        if isinstance(inner, Sequence) and len(inner) == len(raw):
+            for k, (one, became) in enumerate(zip(raw, inner, strict=True)):
+                _refuse_unknown(one, became, (*place, str(k)))
+
+
+def _unsupported(sequence: useq.MDASequence) -> Iterator[str]:
+    """Yield what a sequence asks for that this plan cannot do."""
+    yield from _unsupported_part(sequence, "")
+    if sequence.setup:
+        other = sorted(sequence.setup.model_fields_set - _SETUP)
+        if other:
+            able = ", ".join(sorted(_SETUP - {"action"}))
+            yield f"setup: {', '.join(other)} cannot be set up; this plan sets up: {able}"
+    if isinstance(sequence.stage_positions, useq.WellPlatePlan):
+        yield "stage_positions: well plates are not supported; list the positions"
+        return
+    for k, position in enumerate(sequence.stage_positions):
+        place = f"stage_positions.{k}: "
+        if position.properties:
+            yield f"{place}properties are not supported; give beams and panels in presets of channels"
+        if position.sequence:
+            yield from _unsupported_part(position.sequence, f"{place}sequence: ")
+            if position.sequence.setup:
+                yield f"{place}sequence: setup is only done once, for the whole sequence; put it there"
+
+
+def _unsupported_part(sequence: useq.MDASequence, place: str) -> Iterator[str]:
+    if sequence.autofocus_plan:
+        yield f"{place}autofocus_plan is not supported; leave it out, and give z in stage_positions"
+    if isinstance(sequence.grid_plan, useq.RandomPoints) and sequence.grid_plan.random_seed is None:
+        yield f"{place}grid_plan: random points differ each time they are asked for; give a random_seed"
+    for k, channel in enumerate(sequence.channels):
+        if channel.group != GROUP:
+            yield f"{place}channels.{k}: group '{channel.group}' is not known; presets of beams are in '{GROUP}'"
+        if channel.camera is not None:
+            yield f"{place}channels.{k}: camera is not supported; choose one for all frames: metadata: {OWN}: camera:"
