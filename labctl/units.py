@@ -63,8 +63,10 @@ TEMPERATURE = Unit("temperature", {"degC": 1.0, "C": 1.0, "°C": 1.0}, "_c", "67
 TEMPERATURE_STEP = Unit("temperature difference", {"K": 1.0}, "_k", "0.05 K")
 RAMP = Unit("temperature ramp", {"K/s": 1.0, "K/min": 1 / 60}, "_k_per_s", "2 K/min", prefixed=False)
 RATIO_DB = Unit("ratio in decibels", {"dB": 1.0}, "_db", "30 dB", prefixed=False)
+CURRENT = Unit("current", {"A": 1.0}, "_a", "150 mA")
+VOLTAGE = Unit("voltage", {"V": 1.0}, "_v", "70 V")
 
-UNITS = (LENGTH, TIME, POWER, FREQUENCY, PHASE, TEMPERATURE, TEMPERATURE_STEP, RAMP, RATIO_DB)
+UNITS = (LENGTH, TIME, POWER, FREQUENCY, PHASE, TEMPERATURE, TEMPERATURE_STEP, RAMP, RATIO_DB, CURRENT, VOLTAGE)
 
 
 def parse_fraction(value: Any) -> float:
@@ -110,4 +112,6 @@ Radians = Annotated[float, BeforeValidator(PHASE.parse), PHASE]
 Celsius = Annotated[float, BeforeValidator(TEMPERATURE.parse), TEMPERATURE]
 KelvinPerSecond = Annotated[float, BeforeValidator(RAMP.parse), RAMP]
 Decibels = Annotated[float, BeforeValidator(RATIO_DB.parse), RATIO_DB]
+Amperes = Annotated[float, BeforeValidator(CURRENT.parse), CURRENT]
+Volts = Annotated[float, BeforeValidator(VOLTAGE.parse), VOLTAGE]
 Fraction = Annotated[float, BeforeValidator(parse_fraction)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from labctl.clock import Clock, WallClock
 from sim_backends.instruments.conversation import Instrument
+from sim_backends.instruments.dlc_pro import DlcPro
 from sim_backends.instruments.gcs2 import Gcs2Controller
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.pm100 import PM100Meter
@@ -14,6 +15,7 @@ from sim_backends.instruments.socket_server import SocketServer
 from sim_backends.instruments.tc200 import TC200Heater
 
 INSTRUMENTS: Mapping[str, Callable[[Clock], Instrument]] = {
+    "dlc_pro": DlcPro,
     "gcs2": Gcs2Controller,
     "moglabs_rf": lambda _: MoglabsRf(),
     "pm100": lambda _: PM100Meter(),

@@ -44,6 +44,10 @@ class Conversation:
         self._instrument, self._late_s = instrument, late_s
         self._waiting, self._held = b"", b""
 
+    def greeting(self) -> bytes:
+        """Return what the instrument says to whoever connects: nothing, unless it has a `greeting`."""
+        return getattr(self._instrument, "greeting", "").encode("ascii")
+
     def receive(self, data: bytes) -> list[Answer]:
         """Return the answers to the commands that are complete now."""
         *lines, self._waiting = (self._waiting + data).split(self._instrument.line_end)

@@ -3,6 +3,7 @@
 import selectors
 import socket
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -70,6 +71,8 @@ class SocketServer:
         # answers are short, and waiting for more to send with them would cost 40 ms each
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client = client
+        with suppress(OSError):  # one that has gone already is noticed when it is read from
+            client.sendall(self._conversation.greeting())
         selector.register(client, selectors.EVENT_READ)
 
     def _talk(self, selector: selectors.BaseSelector) -> None:

@@ -9,9 +9,11 @@ from drivers.moglabs_rf import RfBeam
 from drivers.pi_gcs2 import GcsStage
 from drivers.thorlabs_pm100 import PM100
 from drivers.thorlabs_tc200 import TC200Cell
+from drivers.toptica_dlc_pro import DlcProBeam
 from labctl.clock import ManualClock
 from labctl.devices import BeamSettings, CellSettings, Device, PowerMeterSettings, StageSettings
 from sim_backends.instruments.conversation import Instrument
+from sim_backends.instruments.dlc_pro import DlcPro
 from sim_backends.instruments.gcs2 import Axis, Gcs2Controller
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.pm100 import PM100Meter
@@ -34,6 +36,15 @@ BEAM = {
     "switch": "15 ms",
     "falls_dark": False,
 }
+LASER = {"power": "20 mW", "max_power": "1 W", "max_detuning": "2 GHz", "switch": "50 ms"}
+AMPLIFIED = {
+    "amplifier": True,
+    "threshold": "500 mA",
+    "full_current": "2.5 A",
+    "full_power": "1 W",
+    "piezo": {"zero": "70 V", "per_volt": "-0.1 GHz"},
+}
+DIODE = {"amplifier": False, "threshold": "40 mA", "full_current": "180 mA", "full_power": "1 W"}
 METER = {"wavelength": "780.24 nm", "max_power": "20 mW", "averaging": "50 ms"}
 # The contract reads the temperature each second, and the TC200 shows tenths of a kelvin: at less than 0.1 K/s its
 # reading would jump by more than the ramp allows in a second however well it is led.
@@ -92,6 +103,19 @@ class TestRfBeam(BeamContract):
         if "shutter" in request.param:
             hardware["shutter"] = {"url": url(served, SC10Controller(clock))}
         return closed_at_end(served, RfBeam("probe", clock, BeamSettings.model_validate(BEAM), hardware))
+
+
+class TestDlcProBeam(BeamContract):
+    @pytest.fixture(params=["seed and amplifier", "diode", "diode, echoed"])
+    def device(self, served: ExitStack, request: pytest.FixtureRequest) -> Iterator[Device]:
+        clock = ManualClock()
+        laser = DlcPro(clock, echo="echoed" in request.param)
+        hardware, detuning = (AMPLIFIED, "2 GHz") if "amplifier" in request.param else (DIODE, "0 Hz")
+        settings = BeamSettings.model_validate({**LASER, "max_detuning": detuning})
+        beam = DlcProBeam("pump", clock, settings, {"url": url(served, laser), **hardware})
+        yield beam
+        beam.close()
+        assert not laser.damaged
 
 
 class TestPM100(PowerMeterContract):

@@ -14,16 +14,18 @@ from drivers.moglabs_rf import RfBeam
 from drivers.pi_gcs2 import GcsStage
 from drivers.thorlabs_pm100 import PM100
 from drivers.thorlabs_tc200 import TC200Cell
+from drivers.toptica_dlc_pro import DlcProBeam
 from labctl.clock import Clock, WallClock
 from labctl.devices import BeamSettings, CellSettings, Device, PowerMeterSettings, StageSettings
 from labctl.errors import ConnectError, DeviceError, DeviceTimeout, RunStopped
 from sim_backends.instruments.conversation import Instrument, WireFault
+from sim_backends.instruments.dlc_pro import DlcPro
 from sim_backends.instruments.gcs2 import Gcs2Controller
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.pm100 import PM100Meter
 from sim_backends.instruments.socket_server import SocketServer
 from sim_backends.instruments.tc200 import TC200Heater
-from tests.drivers.test_contracts import BEAM, CELL, METER, STAGE
+from tests.drivers.test_contracts import AMPLIFIED, BEAM, CELL, LASER, METER, STAGE
 from tests.drivers.wire import LATE_S, TIMEOUT_S, Server, on_fastest, on_pty, on_socket
 
 
@@ -51,6 +53,11 @@ def _beam(url: str, clock: Clock) -> Device:
     return RfBeam("beam", clock, BeamSettings.model_validate(BEAM), hardware)
 
 
+def _laser(url: str, clock: Clock) -> Device:
+    hardware = {"url": url, "timeout": f"{TIMEOUT_S} s", **AMPLIFIED}
+    return DlcProBeam("laser", clock, BeamSettings.model_validate(LASER), hardware)
+
+
 def _meter(url: str, clock: Clock) -> Device:
     hardware = {"url": url, "timeout": f"{TIMEOUT_S} s"}
     return PM100("meter", clock, PowerMeterSettings.model_validate(METER), hardware)
@@ -66,6 +73,14 @@ CASES = {
     ),
     "beam": Case(
         lambda _: MoglabsRf(), _beam, lambda beam: beam.power_w, "POW,1", lambda beam: beam.detuning_hz, 0.0
+    ),
+    "laser": Case(
+        DlcPro,
+        _laser,
+        lambda laser: laser.power_w,
+        "(param-ref 'laser1:amp:cc:current-set)",
+        lambda laser: laser.state()["interlock_open"],
+        False,
     ),
     "meter": Case(
         lambda _: PM100Meter(lambda: 3e-3),
