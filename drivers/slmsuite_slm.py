@@ -6,38 +6,27 @@ slm_1:
   hardware: {model: holoeye.Holoeye, serial: "6010-1234"}
 """
 
-import importlib
-import logging
-import pkgutil
-import warnings
 from collections.abc import Mapping
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from drivers.slmsuite_panel import PanelHardware, open_panel
 from labctl.clock import Clock
-from labctl.devices import SLM, Hardware, Levels, SLMSettings, read_hardware
-from labctl.errors import ConfigError, ConnectError, DeviceError, DriverMissing
+from labctl.devices import SLM, Levels, SLMSettings, read_hardware
+from labctl.errors import DeviceError
 
 if TYPE_CHECKING:
     from slmsuite.hardware.slms import slm as slmsuite_slm
 
-SLMS = "slmsuite.hardware.slms"
 
-
-class SlmsuiteHardware(Hardware):
-    """What a panel is told.
+class SlmsuiteHardware(PanelHardware):
+    """What a phase panel is told.
 
     Args:
-        model: Module and class in `slmsuite.hardware.slms`, e.g. "meadowlark.Meadowlark".
-        options: What that class is made with, in slmsuite's words: `{display_number: 2}`. Not its wavelength: what a
-            level does at the bench's wavelength is calibrated in labctl.
         phase_rises: Whether a higher grey level makes more phase; by default what slmsuite says of its class.
     """
 
-    model: str
-    options: Mapping[str, Any] = {}
     phase_rises: bool | None = None
 
 
@@ -68,16 +57,7 @@ class SlmsuiteSLM(SLM):
         return self._panel
 
     def _do_open(self) -> None:
-        made = _panel_class(self.name, self.hardware.model)
-        try:
-            self._panel = made(**self.hardware.options)
-        except ImportError as error:
-            reason = f"slmsuite's {self.hardware.model} needs a package that is not installed: {error}"
-            raise DriverMissing(self.name, f"{reason}; install the vendor's software") from error
-        except Exception as error:  # slmsuite raises whatever the vendor's code makes of it
-            reason = f"slmsuite's {self.hardware.model} does not open: {type(error).__name__}: {error}"
-            cure = "check the vendor's software, power, cable and `hardware: options`; close other programs that use it"
-            raise ConnectError(self.name, f"{reason}; {cure}") from error
+        self._panel = open_panel(self.name, self.hardware)
         try:
             self._set_up()
         except BaseException:
@@ -91,7 +71,7 @@ class SlmsuiteSLM(SLM):
             raise DeviceError(self.name, f"{reason}; correct its shape or bit_depth")
         rises = self.hardware.phase_rises
         self._rises = self._phase_rises() if rises is None else rises
-        self._do_show(np.zeros(self.shape, self._panel.dtype))
+        self._do_show(np.zeros(self.shape, np.uint16))
 
     def _phase_rises(self) -> bool:
         """Return the sign slmsuite takes for this panel, from the phase it states for a quarter of the grey levels."""
@@ -110,27 +90,3 @@ class SlmsuiteSLM(SLM):
     def _do_show(self, frame: Levels) -> None:
         grey = frame if self._rises else np.negative(frame) & (2**self.bit_depth - 1)
         self._panel.set_phase(grey.astype(self._panel.dtype, copy=False), settle=False)
-
-
-def _panel_class(device: str, model: str) -> type:
-    """Return slmsuite's class `module.Class`."""
-    try:
-        slms, base = _quietly(SLMS), _quietly(f"{SLMS}.slm").SLM
-    except ImportError as error:
-        raise DriverMissing(device, "slmsuite is not installed; pip install 'labctl[hardware]'") from error
-    modules = [one.name for one in pkgutil.iter_modules(slms.__path__)]
-    module, _, name = model.partition(".")
-    found = getattr(_quietly(f"{SLMS}.{module}"), name, None) if module in modules else None
-    if not (isinstance(found, type) and issubclass(found, base)):
-        known = ", ".join(modules)
-        raise ConfigError(f"{device}: hardware: slmsuite has no panel '{model}'; write MODULE.CLASS of one of {known}")
-    return found
-
-
-def _quietly(module: str) -> ModuleType:
-    """Return a module of slmsuite, which at import warns of everything this computer lacks, and logs at length."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        imported = importlib.import_module(module)
-    logging.getLogger("slmsuite").setLevel(logging.WARNING)
-    return imported

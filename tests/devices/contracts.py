@@ -279,7 +279,7 @@ class DMDContract(DeviceContract):
         opened.set_timing(shortest)
 
     def test_a_picture_stays_as_long_as_was_set(self, opened: DMD):
-        picture_s = 0.1
+        picture_s = max(0.1, opened.settings.min_picture_s)
         sequence = opened.load(stack_of(opened, 3))
         opened.set_trigger("internal")
         opened.set_timing(picture_s)
@@ -291,8 +291,12 @@ class DMDContract(DeviceContract):
         with refused(opened, LimitError, "software", "internal", "external"):
             opened.set_trigger("software")  # type: ignore[arg-type]
 
-    def test_waiting_for_triggers_it_returns_at_once(self, opened: DMD):
+    def test_waiting_for_triggers_where_it_can_it_returns_at_once(self, opened: DMD):
         sequence = opened.load(stack_of(opened, 2))
+        if not opened.settings.external_trigger:
+            with refused(opened, LimitError, "trigger"):
+                opened.set_trigger("external")
+            return
         opened.set_trigger("external")
         start = opened.clock.now_s()
         opened.play(sequence)
