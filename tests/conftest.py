@@ -1,4 +1,7 @@
-"""What every test needs: no screen, few threads, and the small bench as something that light can be sent through."""
+"""What every test needs: no screen, few threads, and the small bench as something that light can be sent through.
+
+At the end of a run it also says which classes of devices and adapters were tested by contract suites, and passed.
+"""
 
 import os
 
@@ -8,7 +11,8 @@ os.environ["PYQTGRAPH_QT_LIB"] = "PySide6"
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -30,6 +34,41 @@ from labctl.optics.parameters import believed
 from sim_backends.noise import NoiseSet
 
 torch.set_num_threads(1)
+
+ByClass = dict[type, Counter[str]]
+
+CONTRACTS = pytest.StashKey[ByClass]()
+"""Outcomes of the contract suites' tests, by the class they test."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    tested = getattr(getattr(item, "cls", None), "TESTED", None)
+    if tested and (report.when == "call" or report.failed):
+        item.config.stash.setdefault(CONTRACTS, {}).setdefault(tested, Counter())[report.outcome] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in contract_lines(config.stash.get(CONTRACTS, {})):
+        terminalreporter.write_line(line)
+
+
+def contract_lines(outcomes: ByClass) -> Iterator[str]:
+    """Yield what to print of contract suites: classes that passed all that ran, tests' own stand-ins left out."""
+    ours = {tested: counts for tested, counts in outcomes.items() if tested.__module__.partition(".")[0] != "tests"}
+    passed = {
+        tested.__name__: counts["passed"]
+        for tested, counts in ours.items()
+        if not counts["failed"] and counts["passed"]
+    }
+    failed = sorted(tested.__name__ for tested, counts in ours.items() if counts["failed"])
+    if passed:
+        yield f"contract suites: {len(passed)} classes passed {sum(passed.values())} tests: {', '.join(sorted(passed))}"
+    if failed:
+        yield f"contract suites: {len(failed)} classes failed: {', '.join(failed)}"
+
 
 SMALL_BENCH = Path(__file__).parent / "benches" / "small_cell.yaml"
 CAMERAS = ("camera_z1", "camera_hidden_1", "camera_error_1", "camera_output")

@@ -1,6 +1,7 @@
 """Every twin keeps the contract of its kind, and so do plain drivers that only write down what they are told."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from labctl.devices import (
 )
 from labctl.devices.tag import TAG_BLOCKS, read_tags
 from labctl.errors import LimitError
+from sim_backends.twins import TwinBeam, TwinCamera, TwinCell, TwinDMD, TwinPowerMeter, TwinSLM, TwinStage
 from tests.conftest import SMALL_BENCH
 from tests.devices.contracts import (
     BeamContract,
@@ -38,7 +40,13 @@ from tests.devices.contracts import (
     StageContract,
 )
 
-BENCHES = {"small_cell": SMALL_BENCH, "vapour_cell": "vapour_cell"}
+BENCHES = {
+    "small_cell": SMALL_BENCH,
+    "vapour_cell": "vapour_cell",
+    "small_diffractive": SMALL_BENCH.with_name("small_diffractive.yaml"),
+    "small_fourier": SMALL_BENCH.with_name("small_fourier.yaml"),
+}
+"""Every light path that twins stand in."""
 FILES = {name: load_bench(path) for name, path in BENCHES.items()}
 
 
@@ -59,35 +67,42 @@ def of_kind(kind: str) -> Any:
 
 @pytest.fixture(scope="module")
 def simulated() -> Iterator[dict[str, Bench]]:
-    with Bench(FILES["small_cell"], True) as small, Bench(FILES["vapour_cell"], True) as large:
-        yield {"small_cell": small, "vapour_cell": large}
+    with ExitStack() as benches:
+        yield {name: benches.enter_context(Bench(file, True)) for name, file in FILES.items()}
 
 
 class TestTwinDMD(DMDContract):
+    TESTED = TwinDMD
     device = of_kind("dmd")
 
 
 class TestTwinSLM(SLMContract):
+    TESTED = TwinSLM
     device = of_kind("slm")
 
 
 class TestTwinCamera(CameraContract):
+    TESTED = TwinCamera
     device = of_kind("camera")
 
 
 class TestTwinBeam(BeamContract):
+    TESTED = TwinBeam
     device = of_kind("beam")
 
 
 class TestTwinStage(StageContract):
+    TESTED = TwinStage
     device = of_kind("stage")
 
 
 class TestTwinCell(CellContract):
+    TESTED = TwinCell
     device = of_kind("cell")
 
 
 class TestTwinPowerMeter(PowerMeterContract):
+    TESTED = TwinPowerMeter
     device = of_kind("power_meter")
 
     def test_it_sees_its_beam_only_while_that_is_on(self, simulated: dict[str, Bench]):
@@ -174,12 +189,16 @@ def panel() -> RecordingSLM:
 
 
 class TestRecordingDMD(DMDContract):
+    TESTED = RecordingDMD
+
     @pytest.fixture
     def device(self) -> RecordingDMD:
         return board()
 
 
 class TestRecordingSLM(SLMContract):
+    TESTED = RecordingSLM
+
     @pytest.fixture
     def device(self) -> RecordingSLM:
         return panel()

@@ -76,6 +76,8 @@ def closed_at_end(served: ExitStack, device: Device) -> Device:
 
 
 class TestGcsStage(StageContract):
+    TESTED = GcsStage
+
     @pytest.fixture(params=["socket", "pty"])
     def device(self, served: ExitStack, request: pytest.FixtureRequest) -> Device:
         clock = ManualClock()
@@ -88,6 +90,8 @@ class TestGcsStage(StageContract):
 
 
 class TestRfBeam(BeamContract):
+    TESTED = RfBeam
+
     @pytest.fixture(params=["modulator", "modulator and shutter"])
     def device(self, served: ExitStack, request: pytest.FixtureRequest) -> Device:
         clock = ManualClock()
@@ -106,6 +110,8 @@ class TestRfBeam(BeamContract):
 
 
 class TestDlcProBeam(BeamContract):
+    TESTED = DlcProBeam
+
     @pytest.fixture(params=["seed and amplifier", "diode", "diode, echoed"])
     def device(self, served: ExitStack, request: pytest.FixtureRequest) -> Iterator[Device]:
         clock = ManualClock()
@@ -119,6 +125,8 @@ class TestDlcProBeam(BeamContract):
 
 
 class TestPM100(PowerMeterContract):
+    TESTED = PM100
+
     @pytest.fixture
     def device(self, served: ExitStack) -> Device:
         hardware = {"url": url(served, PM100Meter(lambda: 3e-3))}
@@ -126,6 +134,8 @@ class TestPM100(PowerMeterContract):
 
 
 class TestTC200Cell(CellContract):
+    TESTED = TC200Cell
+
     @pytest.fixture
     def device(self, served: ExitStack) -> Device:
         clock = SteppedClock()

@@ -84,6 +84,8 @@ def stage(core: MMCore, xy: str = "XY", z: str = "Z") -> MMCoreStage:
 
 
 class TestDemoCamera(CameraContract):
+    TESTED = MMCoreCamera
+
     @pytest.fixture
     def device(self, core: MMCore) -> Iterator[MMCoreCamera]:
         one = camera(core)
@@ -92,6 +94,8 @@ class TestDemoCamera(CameraContract):
 
 
 class TestDemoStage(StageContract):
+    TESTED = MMCoreStage
+
     @pytest.fixture
     def device(self, core: MMCore) -> Iterator[MMCoreStage]:
         one = stage(core)
@@ -100,6 +104,8 @@ class TestDemoStage(StageContract):
 
 
 class TestSequenceTesterStage(StageContract):
+    TESTED = MMCoreStage
+
     @pytest.fixture
     def device(self, tester: MMCore) -> Iterator[MMCoreStage]:
         one = stage(tester, "TXY", "TZ")

@@ -34,6 +34,8 @@ def dmd(hardware: dict[str, Any] | None = None, **settings: Any) -> SlmsuiteDMD:
 
 
 class TestSimulatedScreen(DMDContract):
+    TESTED = SlmsuiteDMD
+
     @pytest.fixture
     def device(self) -> Iterator[SlmsuiteDMD]:
         one = dmd()
@@ -42,6 +44,8 @@ class TestSimulatedScreen(DMDContract):
 
 
 class TestTaggedScreen(DMDContract):
+    TESTED = SlmsuiteDMD
+
     @pytest.fixture
     def device(self) -> Iterator[SlmsuiteDMD]:
         one = dmd(tag_block=(2, 1))

@@ -28,6 +28,8 @@ def bits(request: pytest.FixtureRequest) -> int:
 
 
 class TestSimulatedPanel(SLMContract):
+    TESTED = SlmsuiteSLM
+
     @pytest.fixture
     def device(self, bits: int) -> Iterator[SlmsuiteSLM]:
         one = panel(bits)

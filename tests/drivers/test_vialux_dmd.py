@@ -37,6 +37,8 @@ def dmd(clock: ManualClock, hardware: dict[str, Any] | None = None, **more: Any)
 
 
 class TestVialuxDMD(DMDContract):
+    TESTED = VialuxDMD
+
     @pytest.fixture
     def device(self, board: AlpBoard, clock: ManualClock) -> Iterator[VialuxDMD]:
         one = dmd(clock)
@@ -45,6 +47,8 @@ class TestVialuxDMD(DMDContract):
 
 
 class TestTaggedVialuxDMD(DMDContract):
+    TESTED = VialuxDMD
+
     @pytest.fixture
     def device(self, board: AlpBoard, clock: ManualClock) -> Iterator[VialuxDMD]:
         one = dmd(clock, tag_block=(2, 8))
