@@ -48,7 +48,8 @@ class TC200Cell(VapourCell):
             allowed = f"{_RANGE_C[0]:g} to {_RANGE_C[1]:g} degC"
             raise ConfigError(f"{name}: {low_c:g} to {high_c:g} degC is asked for, a TC200 regulates {allowed}")
         if settings.tolerance_k < _STEP_K:
-            raise ConfigError(f"{name}: tolerance {settings.tolerance_k:g} K is below the {_STEP_K:g} K a TC200 shows")
+            shows = f"tolerance {settings.tolerance_k:g} K is below the {_STEP_K:g} K a TC200 shows"
+            raise ConfigError(f"{name}: {shows}; set tolerance: {_STEP_K:g} or more in its settings")
         own = read_hardware(SerialHardware, name, hardware)
         self._line = SerialLine(name, clock, own, prompt_dialect("TC200", 115200))
         self._goal_c: float | None = None

@@ -21,6 +21,7 @@ from labctl.devices import (
     SLM,
     Beam,
     Camera,
+    CellSettings,
     Codebook,
     Device,
     Frames,
@@ -646,7 +647,7 @@ class CellContract(DeviceContract):
         return opened
 
     def test_a_temperature_takes_its_ramp(self, warm: VapourCell):
-        limits, rise_k = warm.settings, rise_of(warm)
+        limits, rise_k = warm.settings, rise_of(warm.settings)
         start_c, start_s = warm.temperature_c, warm.clock.now_s()
         warm.set_temperature(start_c + rise_k)
         assert warm.clock.now_s() == pytest.approx(start_s, abs=0.2 + self.SLACK_S)
@@ -658,7 +659,7 @@ class CellContract(DeviceContract):
     def test_it_never_changes_faster_than_its_ramp(self, warm: VapourCell):
         limits = warm.settings
         for part in (2 / 3, -1 / 3, 1 / 3):  # each before the one before is reached
-            warm.set_temperature(warm.temperature_c + part * rise_of(warm))
+            warm.set_temperature(warm.temperature_c + part * rise_of(warm.settings))
             readings = []
             for _ in range(11):
                 readings.append((warm.clock.now_s(), warm.temperature_c))
@@ -674,7 +675,7 @@ class CellContract(DeviceContract):
                 opened.set_temperature(asked)
 
     def test_what_is_not_reached_in_time_is_an_error(self, warm: VapourCell, monkeypatch: pytest.MonkeyPatch):
-        rise_k = rise_of(warm)
+        rise_k = rise_of(warm.settings)
         goal, timeout_s = warm.temperature_c + rise_k, round(0.5 * rise_k / warm.settings.ramp_k_per_s)
         warm.set_temperature(goal)
         monkeypatch.setattr(warm, "settings", warm.settings.model_copy(update={"timeout_s": float(timeout_s)}))
@@ -685,7 +686,7 @@ class CellContract(DeviceContract):
 
     @pytest.mark.parametrize("leave", ["make_safe", "close"])
     def test_safe_is_a_ramp_down_and_not_a_drop(self, warm: VapourCell, leave: str):
-        limits, rise_k = warm.settings, rise_of(warm)
+        limits, rise_k = warm.settings, rise_of(warm.settings)
         warm.set_temperature(limits.safe_temperature_c + rise_k)
         warm.wait_for_temperature(limits.safe_temperature_c + rise_k)
         start_c, start_s = warm.temperature_c, warm.clock.now_s()
@@ -700,9 +701,9 @@ class CellContract(DeviceContract):
         assert warm.temperature_c == pytest.approx(limits.safe_temperature_c, abs=within_k)
 
 
-def rise_of(cell: VapourCell) -> float:
+def rise_of(limits: CellSettings) -> float:
     """Return how far above its safe temperature a cell is warmed, in kelvin."""
-    return min(3.0, cell.settings.max_temperature_c - cell.settings.safe_temperature_c)
+    return min(3.0, limits.max_temperature_c - limits.safe_temperature_c)
 
 
 class PowerMeterContract(DeviceContract):

@@ -1,0 +1,63 @@
+"""The contracts as real hardware can keep them: readings wander, lines take their time, stages move little."""
+
+from collections.abc import Mapping
+
+from labctl.devices import Stage
+from tests.devices import contracts
+
+PART_OF_TRAVEL = 0.01
+"""How far a stage moves from where it is."""
+
+
+class OnHardware:
+    """What a contract allows real hardware."""
+
+    SLACK_S = 1.0
+
+
+class MildStage(OnHardware, contracts.StageContract):
+    """Moves a little from where the stage is, and back."""
+
+    def targets_m(self, stage: Stage, axis: str) -> tuple[float, ...]:
+        low, high = stage.limits_m[axis]
+        here, step = stage.position_m[axis], PART_OF_TRAVEL * (high - low)
+        return min(here + step, high), max(here - step, low), min(max(here, low), high)
+
+
+class MildCell(OnHardware, contracts.CellContract):
+    """Allows the resolution of a heater's controller, and the reservoir's lag behind it."""
+
+    READING_K = 0.2
+    LAG_S = 300.0
+
+
+class MildSLM(OnHardware, contracts.SLMContract):
+    """A phase panel."""
+
+
+class MildDMD(OnHardware, contracts.DMDContract):
+    """A micromirror device."""
+
+
+class MildCamera(OnHardware, contracts.CameraContract):
+    """A camera."""
+
+
+class MildBeam(OnHardware, contracts.BeamContract):
+    """A beam."""
+
+
+class MildPowerMeter(OnHardware, contracts.PowerMeterContract):
+    """A power meter."""
+
+
+MILD: Mapping[str, type[contracts.DeviceContract]] = {
+    "slm": MildSLM,
+    "dmd": MildDMD,
+    "camera": MildCamera,
+    "stage": MildStage,
+    "beam": MildBeam,
+    "cell": MildCell,
+    "power_meter": MildPowerMeter,
+}
+"""The contract by the kind of a bench file."""
