@@ -57,17 +57,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def contract_lines(outcomes: ByClass) -> Iterator[str]:
     """Yield what to print of contract suites: classes that passed all that ran, tests' own stand-ins left out."""
-    ours = {tested: counts for tested, counts in outcomes.items() if tested.__module__.partition(".")[0] != "tests"}
+    ours = {tested: counts for tested, counts in outcomes.items() if not tested.__module__.startswith("tests.")}
     passed = {
-        tested.__name__: counts["passed"]
-        for tested, counts in ours.items()
-        if not counts["failed"] and counts["passed"]
+        _short(tested): counts["passed"] for tested, counts in ours.items() if counts["passed"] and not counts["failed"]
     }
-    failed = sorted(tested.__name__ for tested, counts in ours.items() if counts["failed"])
+    failed = sorted(_short(tested) for tested, counts in ours.items() if counts["failed"])
     if passed:
         yield f"contract suites: {len(passed)} classes passed {sum(passed.values())} tests: {', '.join(sorted(passed))}"
     if failed:
         yield f"contract suites: {len(failed)} classes failed: {', '.join(failed)}"
+
+
+def _short(tested: type) -> str:
+    return f"{tested.__module__.rpartition('.')[2]}.{tested.__qualname__}"
 
 
 SMALL_BENCH = Path(__file__).parent / "benches" / "small_cell.yaml"

@@ -76,7 +76,7 @@ class StandIn:
 def test_what_is_printed_is_what_passed():
     outcomes = {Tried: Counter(passed=3), Failing: Counter(passed=9, failed=1), StandIn: Counter(passed=1)}
     assert list(contract_lines(outcomes)) == [
-        "contract suites: 1 classes passed 3 tests: Tried",
-        "contract suites: 1 classes failed: Failing",
+        "contract suites: 1 classes passed 3 tests: tried.Tried",
+        "contract suites: 1 classes failed: failing.Failing",
     ]
     assert list(contract_lines({})) == []
