@@ -3,6 +3,7 @@
 Loaded by `addopts` in pyproject.toml. Without `--bench` it does nothing, and nothing here is ever collected.
 """
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,9 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         return
     chosen = dict.fromkeys(getattr(item, "cls").SPEC.device for item in session.items)  # noqa: B009  suites only
     _confirm(session.config, file, announcement(file, list(chosen)))
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # whoever ends the run leaves the bench dark, as Ctrl-C does
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
 
 
 def _confirm(config: pytest.Config, file: BenchFile, text: str) -> None:

@@ -1,5 +1,6 @@
 """`pytest --bench FILE` as a user types it, on instrument simulators in processes of their own."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -123,6 +124,37 @@ def test_on_a_terminal_only_a_typed_yes_goes_on(
     assert "Type yes to go on" in said
     assert ("1 passed" in said) == (code == 0)
     assert (f"'{typed}' is not yes. Nothing was opened." in said) == (code == 2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot ask another one to end on Windows")
+def test_a_run_that_is_ended_from_outside_leaves_the_beam_dark(tmp_path: Path, instrument: Callable[[str], str]):
+    url = instrument("dlc_pro")
+    lit_for_long = {"settings": {"power": "110 uW", "max_power": "200 uW", "max_detuning": "200 MHz", "switch": "3 s"}}
+    bench = with_drivers(tmp_path, pump={**laser(url), **lit_for_long})
+    command = [*PYTEST, "-s", f"--bench={bench}", "--bench-confirmed=small_cell", "-k", "on_and_off"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "No watchdog" in line:
+                break
+        with pytest.raises(subprocess.TimeoutExpired):  # it is in the middle of the test
+            process.wait(2.0)
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 2
+    for current in ("amp", "dl"):
+        assert asked(url, f"(param-ref 'laser1:{current}:cc:emission)") == "#f"
+
+
+def asked(url: str, command: str) -> str:
+    """Return a DLC pro's answer to somebody else."""
+    host, _, port = url.removeprefix("socket://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as line:
+        line.sendall(f"{command}\n".encode())
+        received = b""
+        while received.count(b"\n> ") < 2:  # the greeting, then the answer
+            received += line.recv(4096)
+    return received.decode().splitlines()[-2].removeprefix("> ")
 
 
 def configured(bench: str | Path) -> None:
