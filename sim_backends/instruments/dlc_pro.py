@@ -17,20 +17,23 @@ _LIMITS = {"current-set": ("0.0", "current-clip"), "voltage-set": ("voltage-min"
 
 
 class DlcPro:
-    """The controller and its laser, at `laser1`.
+    """The controller and one laser.
 
     Args:
         clock: Time in which currents begin to flow.
         start_s: How long after it is enabled a current flows.
         echo: Whether commands are echoed, as on its serial line.
         serial: Its serial number.
+        laser: Which of the controller's lasers it is.
     """
 
     line_end = b"\n"
     greeting = "Welcome to:\r\n  DLCpro firmware, version 3.3.3\r\n\r\nDeCoF Command Line\r\n> "
     """What is sent to whoever connects."""
 
-    def __init__(self, clock: Clock, start_s: float = 0.1, echo: bool = False, serial: str = "DLC PRO_020295") -> None:
+    def __init__(
+        self, clock: Clock, start_s: float = 0.1, echo: bool = False, serial: str = "DLC PRO_020295", laser: int = 1
+    ) -> None:
         self.interlock_open = False
         self.key_locked = False
         self.button = True
@@ -38,16 +41,18 @@ class DlcPro:
         """Light on the amplifier's seed photodiode while the seed emits."""
         self.damaged = False
         """Whether the amplifier has ever had current without light from the seed."""
+        self.head = head = f"laser{laser}"
+        """What the names of its laser's parameters begin with."""
         self.parameters = {
-            "laser1:dl:cc:enabled": "#f",
-            "laser1:dl:cc:current-set": "120.0",
-            "laser1:dl:cc:current-clip": "180.0",
-            "laser1:dl:pc:voltage-set": "60.0",
-            "laser1:dl:pc:voltage-min": "-1.0",
-            "laser1:dl:pc:voltage-max": "140.0",
-            "laser1:amp:cc:enabled": "#f",
-            "laser1:amp:cc:current-set": "0.0",
-            "laser1:amp:cc:current-clip": "2500.0",
+            f"{head}:dl:cc:enabled": "#f",
+            f"{head}:dl:cc:current-set": "120.0",
+            f"{head}:dl:cc:current-clip": "180.0",
+            f"{head}:dl:pc:voltage-set": "60.0",
+            f"{head}:dl:pc:voltage-min": "-1.0",
+            f"{head}:dl:pc:voltage-max": "140.0",
+            f"{head}:amp:cc:enabled": "#f",
+            f"{head}:amp:cc:current-set": "0.0",
+            f"{head}:amp:cc:current-clip": "2500.0",
         }
         """What can be read as it was set; all but the limits can be ordered."""
         self.orders: list[tuple[str, str]] = []
@@ -59,7 +64,7 @@ class DlcPro:
         """Return whether current flows through `dl` or `amp`."""
         allowed = self.button and not self.interlock_open and not self.key_locked
         ready = self._clock.now_s() - self._enabled_s[gain] >= self._start_s
-        return allowed and ready and self.parameters[f"laser1:{gain}:cc:enabled"] == "#t"
+        return allowed and ready and self.parameters[f"{self.head}:{gain}:cc:enabled"] == "#t"
 
     def handle(self, line: str) -> str:
         """Return answer and prompt for one command."""
@@ -80,15 +85,15 @@ class DlcPro:
             "interlock-open": self.interlock_open,
             "frontkey-locked": self.key_locked,
             "emission-button-enabled": self.button,
-            **{f"laser1:{gain}:cc:emission": self.emits(gain) for gain in _GAINS},
+            **{f"{self.head}:{gain}:cc:emission": self.emits(gain) for gain in _GAINS},
         }
         if parameter in flags:
             return "#t" if flags[parameter] else "#f"
         values = {
             "serial-number": f'"{self._serial}"',
-            "laser1:amp:pd:seed:power": str(self.seed_power_mw if self.emits("dl") else 0.0),
+            f"{self.head}:amp:pd:seed:power": str(self.seed_power_mw if self.emits("dl") else 0.0),
             **{
-                f"laser1:{gain}:cc:current-act": self.parameters[f"laser1:{gain}:cc:current-set"]
+                f"{self.head}:{gain}:cc:current-act": self.parameters[f"{self.head}:{gain}:cc:current-set"]
                 if self.emits(gain)
                 else "0.0"
                 for gain in _GAINS
@@ -117,7 +122,7 @@ class DlcPro:
             self._enabled_s[gain] = self._clock.now_s()
         answer = self._set(parameter, value)
         seeded = self.emits("dl") and self.seed_power_mw > 0
-        if self.parameters["laser1:amp:cc:enabled"] == "#t" and not seeded:
+        if self.parameters[f"{self.head}:amp:cc:enabled"] == "#t" and not seeded:
             self.damaged = True
         return answer
 

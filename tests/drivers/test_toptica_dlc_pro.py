@@ -171,6 +171,14 @@ def test_a_piezo_without_the_range_is_refused(url: str, clock: ManualClock):
         beam(url, clock, max_detuning="8 GHz").open()
 
 
+def test_another_laser_of_the_controller_can_be_named(clock: ManualClock):
+    second = DlcPro(clock, laser=2)
+    with on_fastest(second) as server, beam(server.url, clock, {"laser": 2}) as pump:
+        pump.on()
+        assert second.emits("amp")
+    assert not second.damaged
+
+
 def test_a_laser_the_controller_does_not_have_is_named(url: str, clock: ManualClock):
     with pytest.raises(DeviceError, match=r"refused '\(param-set! 'laser2:amp:cc:enabled #f\)': Error: "):
         beam(url, clock, {"laser": 2}).open()
