@@ -3,7 +3,7 @@
 A test class derives from the contract of its kind, names the class it tests as `TESTED` and supplies `device`: built,
 on its own clock, not open. What a contract cannot know of a device (a pattern it can show, a move it may make) it takes
 from the device's settings, and it asks for little, as it also runs on real hardware (`tests/hardware`): beams are lit
-at a tenth of their power, a cell is warmed a few kelvin above its safe temperature.
+at a hundredth of their power, a cell is warmed a few kelvin above its safe temperature.
 """
 
 import json
@@ -464,7 +464,7 @@ def trigger_of(camera: Camera) -> Trigger:
     return "external" if camera.settings.external_trigger else "internal"
 
 
-DIMMED = 0.1
+DIMMED = 0.01
 """Part of its power at which a beam is lit."""
 
 

@@ -82,7 +82,7 @@ def test_confirmed_by_name_every_device_with_a_driver_keeps_its_contract(
     assert done.returncode == 0, done.stdout
     assert "Contract suites on the REAL hardware of bench 'small_cell', one device open at a time:" in done.stdout
     assert "meter_pump (drivers.thorlabs_pm100.PM100 at socket://127.0.0.1:" in done.stdout
-    assert "LIT at 11 uW; while dark, set to up to 200 uW and detuned by up to 200 MHz" in done.stdout
+    assert "LIT at 1.1 uW; while dark, set to up to 200 uW and detuned by up to 200 MHz" in done.stdout
     assert "left alone, not chosen or without a driver: dmd_input, slm_1," in done.stdout
     assert "contract suites: 2 classes passed" in done.stdout
 
