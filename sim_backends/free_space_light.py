@@ -228,7 +228,7 @@ class FreeSpaceLight(SimulatedTable):
         if not reference or camera not in reference.cameras or not self.beams[reference.beam].on:
             return np.zeros(n, complex)
         beam = self.beams[reference.beam]
-        phase = np.full(n, beam.phase_rad) if beam.sequence is None else beam.sequence[:n]
+        phase = self._state.phases_rad[reference.beam]
         exposure = self.sensors[camera].exposure_s / self._camera(camera).exposure_s
         share = beam.power_w / self._settings[reference.beam].power_w * exposure
         electrons = self.truth.values["reference.electrons"] * share * noise.power[reference.beam]

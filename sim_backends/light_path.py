@@ -120,8 +120,7 @@ class LightPath(SimulatedTable):
         settings, tap, n = self._camera(camera), optics.stage.activation_tap, len(fields)
         fields = self.disturbance.with_ghost(camera, fields)
         per_unit = self.electrons_per_unit(camera)
-        reference_beam = self.beams[self.layout.reference.beam]
-        phase = reference_beam.phase_rad if reference_beam.sequence is None else reference_beam.sequence[:n]
+        phase = self._state.phases_rad[self.layout.reference.beam]
         against = torch.from_numpy(np.exp(-1j * (phase + noise.reference_rad)).astype(np.complex64))
         modes, pixels = fields.shape[1:]
         quadrature = (fields * against[:, None, None] * self.disturbance.mode_phases(camera, modes)[:, None]).real

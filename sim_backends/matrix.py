@@ -155,8 +155,8 @@ class MatrixLight:
         beam, mirrors = self._state.beams[beam_name], self._state.mirrors[device]
         fields = self._written(device, source, mirrors, beam.power_w if beam.on else 0.0)
         order = mirrors.order if len(mirrors.order) == n else np.full(n, mirrors.order[-1])
-        phase = beam.phase_rad if beam.sequence is None else beam.sequence[:n]
-        factor = np.broadcast_to(np.sqrt(noise.power[beam_name]) * np.exp(1j * np.asarray(phase)), (n,))
+        phase = self._state.phases_rad[beam_name]
+        factor = np.broadcast_to(np.sqrt(noise.power[beam_name]) * np.exp(1j * phase), (n,))
         return Emission(fields, torch.from_numpy(order), torch.from_numpy(factor.astype(np.complex64))[:, None])
 
     def _written(self, device: str, source: Source, mirrors: MirrorState, power_w: float) -> Tensor:

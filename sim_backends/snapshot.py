@@ -41,7 +41,7 @@ def restore(light: "SimulatedTable", state: Mapping[str, Any]) -> None:
             for key, value in values.items():
                 setattr(devices[name], key, value)
     for name, position in state["positions_m"].items():
-        light.positions_m[name].update(position)
+        light.positions_m[name] = dict(position)
     for name, pattern in state["on_panels"].items():
         light.show_panel(name, _read(pattern))
     for name, pattern in state["on_mirrors"].items():

@@ -1,7 +1,8 @@
 """What twins write into the light path and cameras take out of it: the momentary state of every device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +11,46 @@ from torch import Tensor
 from labctl.devices import Codebook, Frames
 
 
+class BeamLight(Protocol):
+    """What a beam does at the moment it is asked; `sequence` holds one phase per trigger of the next sequence."""
+
+    @property
+    def on(self) -> bool: ...
+    @property
+    def power_w(self) -> float: ...
+    @property
+    def phase_rad(self) -> float: ...
+    @property
+    def detuning_hz(self) -> float: ...
+    @property
+    def sequence(self) -> NDArray[np.float64] | None: ...
+
+    def end_sequence(self) -> None:
+        """Know that all triggers of the sequence have come."""
+        ...
+
+    def go_dark(self) -> None:
+        """Do what a beam does by itself when its link to the computer is lost."""
+        ...
+
+
 @dataclass
 class BeamState:
-    """What a beam does now; `sequence` holds one phase per trigger of the next sequence."""
+    """What a twin of a beam does now, as its driver wrote it: a `BeamLight`."""
 
     on: bool = False
     power_w: float = 0.0
     phase_rad: float = 0.0
     detuning_hz: float = 0.0
     sequence: NDArray[np.float64] | None = None
+
+    def end_sequence(self) -> None:
+        """Know that all triggers of the sequence have come."""
+        self.sequence = None
+
+    def go_dark(self) -> None:
+        """Do what a beam does by itself when its link to the computer is lost."""
+        self.on = False
 
 
 @dataclass
@@ -52,12 +84,16 @@ class CellState:
 
 @dataclass(frozen=True)
 class TableState:
-    """What the devices that shape the light do now, by name: beams, DMDs, cells' thermometers, stages' axes in m."""
+    """What the devices that shape the light do now, by name: beams, DMDs, cells' thermometers, stages' axes in m.
 
-    beams: dict[str, BeamState] = field(default_factory=dict)
+    `phases_rad` are the beams' phases in the shots that are being taken, one number or shape (n,).
+    """
+
+    beams: dict[str, BeamLight] = field(default_factory=dict)
+    phases_rad: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     mirrors: dict[str, MirrorState] = field(default_factory=dict)
     temperatures_c: dict[str, Callable[[], float]] = field(default_factory=dict)
-    positions_m: dict[str, dict[str, float]] = field(default_factory=dict)
+    positions_m: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

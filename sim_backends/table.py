@@ -21,7 +21,7 @@ from sim_backends.disturbance import Disturbance, ShotNoise
 from sim_backends.faults import Injector, read_faults
 from sim_backends.noise import load_noise_set
 from sim_backends.snapshot import restore, snapshot
-from sim_backends.states import BeamState, CellState, MirrorState, SensorState, TableState
+from sim_backends.states import BeamLight, CellState, MirrorState, SensorState, TableState
 from sim_backends.tags import tag_light
 from sim_backends.truth import draw_truth, stream
 
@@ -66,9 +66,9 @@ class SimulatedTable(ABC):
         self.injector = Injector(faults, clock, seed, events)
         self._settings = settings
         self._state = TableState()
-        self.beams: dict[str, BeamState] = self._state.beams
+        self.beams: dict[str, BeamLight] = self._state.beams
         self.temperatures_c: dict[str, Callable[[], float]] = self._state.temperatures_c
-        self.positions_m: dict[str, dict[str, float]] = self._state.positions_m
+        self.positions_m: dict[str, Mapping[str, float]] = self._state.positions_m
         self.sensors: dict[str, SensorState] = {}
         self.cells: dict[str, CellState] = {}
         self.on_panels: dict[str, Pattern] = {}
@@ -143,7 +143,7 @@ class SimulatedTable(ABC):
     def _lose_link(self, name: str) -> None:
         """Do what a device does by itself when its link to the computer is lost."""
         if name in self.beams and self._settings[name].falls_dark:
-            self.beams[name].on = False
+            self.beams[name].go_dark()
 
     # ---- what cameras take
 
@@ -162,14 +162,7 @@ class SimulatedTable(ABC):
 
     def expose(self, camera: str, n: int) -> Frames:
         """Return `n` frames of one camera at its own pace, everything else standing still."""
-        waiting = {name: beam.sequence for name, beam in self.beams.items()}
-        for beam in self.beams.values():
-            beam.sequence = None
-        try:
-            return self._run(n, [camera], self._camera(camera).period_s)[camera]
-        finally:
-            for name, phases in waiting.items():
-                self.beams[name].sequence = phases
+        return self._run(n, [camera], self._camera(camera).period_s, triggered=False)[camera]
 
     def trigger(self, master: str, n: int, picture_s: float) -> None:
         """Let `n` triggers from `master`, one per picture, step armed DMDs and beams and expose armed cameras."""
@@ -179,13 +172,13 @@ class SimulatedTable(ABC):
                 raise StateError(name, f"is armed for {self.sensors[name].armed} frames, {master} triggers {n}")
         self._require_steps(master, n)
         slow = [name for name in armed if picture_s < max(self._camera(name).period_s, self.sensors[name].exposure_s)]
-        for name, frames in self._run(n, armed, picture_s).items():
+        for name, frames in self._run(n, armed, picture_s, triggered=True).items():
             if name in slow:  # busy at every other trigger or more
                 frames = Frames(frames.counts[::2], frames.ids[: len(frames.ids[::2])], frames.times_s[::2])
             self.sensors[name].frames = frames
             self.sensors[name].armed = 0
         for beam in self.beams.values():
-            beam.sequence = None
+            beam.end_sequence()
         for state in self._mirrors.values():
             state.order = state.order[-1:]
             state.numbers = None if state.numbers is None else state.numbers[-1:]
@@ -211,8 +204,11 @@ class SimulatedTable(ABC):
         return beam.power_w * self.disturbance.power_at(self.clock.now_s()) if beam and beam.on else 0.0
 
     @torch.inference_mode()
-    def _run(self, n: int, cameras: Sequence[str], period: float) -> dict[str, Frames]:
+    def _run(self, n: int, cameras: Sequence[str], period: float, *, triggered: bool) -> dict[str, Frames]:
         """Return `n` frames of each camera, one per `period` seconds, and let their time pass."""
+        for name, beam in self.beams.items():
+            steps = beam.sequence if triggered else None
+            self._state.phases_rad[name] = np.asarray(beam.phase_rad if steps is None else steps)
         period = max(period, *(self.sensors[name].exposure_s for name in cameras)) if cameras else period
         times = self.clock.now_s() + period * np.arange(n, dtype=np.float64)
         noise = self.disturbance.shots(times)

@@ -153,13 +153,9 @@ class TwinBeam(Beam):
 
     def __init__(self, name: str, clock: Clock, settings: BeamSettings, light_path: SimulatedTable) -> None:
         super().__init__(name, clock, settings)
-        self._light = light_path
-        light_path.beams[name] = BeamState(power_w=settings.power_w)
+        self._beam = BeamState(power_w=settings.power_w)
+        light_path.beams[name] = self._beam
         light_path.injector.attach(self)
-
-    @property
-    def _beam(self) -> BeamState:
-        return self._light.beams[self.name]
 
     def _do_open(self) -> None: ...
 
@@ -231,8 +227,8 @@ class TwinStage(Stage):
 
     def __init__(self, name: str, clock: Clock, settings: StageSettings, light_path: SimulatedTable) -> None:
         super().__init__(name, clock, settings)
-        self._position_m = dict.fromkeys(settings.axes, 0.0)
-        light_path.positions_m[name] = self._position_m
+        self._positions_m = light_path.positions_m
+        self._positions_m[name] = dict.fromkeys(settings.axes, 0.0)
         light_path.injector.attach(self)
 
     def _do_open(self) -> None: ...
@@ -240,13 +236,13 @@ class TwinStage(Stage):
     def _do_close(self) -> None: ...
 
     def _do_state(self) -> dict[str, Any]:
-        return {"position_m": dict(self._position_m)}
+        return {"position_m": self._do_position_m()}
 
     def _do_position_m(self) -> dict[str, float]:
-        return dict(self._position_m)
+        return dict(self._positions_m[self.name])
 
     def _do_move(self, target_m: Mapping[str, float]) -> None:
-        self._position_m.update(target_m)
+        self._positions_m[self.name] = {**self._positions_m[self.name], **target_m}
 
     def _do_stop(self) -> None: ...
 
