@@ -1,4 +1,17 @@
-"""MOGLabs agile RF drivers (ARF, XRF, QRF): the acousto-optic modulator of a beam, by USB serial port or TCP 7802."""
+"""MOGLabs agile RF drivers (ARF, XRF, QRF): the acousto-optic modulators of beams, by USB serial port or TCP 7802.
+
+A box drives two or four modulators on one port; its beams name it as their connection:
+
+    connections:
+      rf: {driver: drivers.moglabs_rf.RfBox, hardware: {url: "socket://192.168.1.20:7802"}}
+    devices:
+      pump:
+        driver: drivers.moglabs_rf.RfBeam
+        connection: rf
+        hardware: {channel: 1, carrier: 80 MHz, full_power: 1.3 W, full_rf_dbm: 33}
+
+A box with one beam needs no connection: that beam has the box's `url` in its own `hardware`.
+"""
 
 import math
 import re
@@ -11,8 +24,8 @@ from pydantic import Field
 from drivers.serial_line import Dialect, SerialHardware, SerialLine
 from drivers.thorlabs_sc10 import SC10Shutter
 from labctl.clock import Clock
-from labctl.devices import Beam, BeamSettings, read_hardware
-from labctl.errors import ConfigError, DeviceError
+from labctl.devices import Beam, BeamSettings, Hardware, read_hardware
+from labctl.errors import ConfigError, ConnectError, DeviceError, LimitError
 from labctl.units import Hertz, Seconds, Watts
 
 _MOGLABS = Dialect(b"\r\n", re.compile(rb"\r\n"), "INFO", re.compile(r"(?i).*(?:MOGLabs|[AXQ]RF\d).*"), 115200)
@@ -22,8 +35,21 @@ _NUMBER = r"([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
 _LEAST_DBM = -50.0
 """Lowest RF power that can be set; the light it leaves, 1e-8 of full at 30 dBm, is reported as none."""
 
+_TABLE_ENTRIES = 8191
+"""Longest table of a channel (manuals of ARF/XRF and QRF, TABLE,ENTRY)."""
 
-class RfHardware(SerialHardware):
+
+class BoxHardware(SerialHardware):
+    """The port of a box.
+
+    Args:
+        timeout_s: Longest one answer may take; shutters close only after it where the box hangs.
+    """
+
+    timeout_s: Seconds = 0.3
+
+
+class RfHardware(Hardware):
     """One channel and the modulator behind it.
 
     Args:
@@ -34,10 +60,7 @@ class RfHardware(SerialHardware):
         full_power_w: Light at the highest diffraction efficiency.
         full_rf_dbm: RF power of that efficiency.
         shutter: Port of the beam's SC10 shutter, where it has one.
-        timeout_s: Longest one answer may take; the shutter closes only after it where the RF driver hangs.
     """
-
-    timeout_s: Seconds = 0.3
 
     channel: int = Field(default=1, ge=1, le=4)
     carrier_hz: Hertz
@@ -46,6 +69,10 @@ class RfHardware(SerialHardware):
     full_power_w: Watts = Field(gt=0)
     full_rf_dbm: float = Field(gt=_LEAST_DBM, le=40)
     shutter: SerialHardware | None = None
+
+
+class LoneRfHardware(RfHardware, BoxHardware):
+    """A box that drives one beam: its port and its channel at once."""
 
 
 def light_fraction(rf_dbm: float, full_rf_dbm: float) -> float:
@@ -62,6 +89,76 @@ def rf_for_fraction(fraction: float, full_rf_dbm: float) -> float:
     return max(full_rf_dbm + 20 * math.log10(amplitude), _LEAST_DBM) if amplitude > 0 else _LEAST_DBM
 
 
+class RfBox:
+    """One box on one port, shared by the beams on its channels.
+
+    The first beam that opens opens the port, the last one that closes closes it. A lost connection stays lost until all
+    of its beams are closed.
+
+    Args:
+        name: Name in the bench file.
+        hardware: See `BoxHardware`.
+
+    Raises:
+        ConfigError: `hardware` is not as it should be.
+    """
+
+    def __init__(self, name: str, hardware: Mapping[str, Any] | BoxHardware) -> None:
+        self.name = name
+        checked = isinstance(hardware, BoxHardware)
+        self.hardware = hardware if checked else read_hardware(BoxHardware, name, hardware)
+        self._channels: dict[int, str] = {}
+        self._users: set[str] = set()
+        self._line: SerialLine | None = None
+
+    def claim(self, channel: int, beam: str) -> None:
+        """Keep a channel for one beam.
+
+        Raises:
+            ConfigError: Another beam has it.
+        """
+        owner = self._channels.setdefault(channel, beam)
+        if owner != beam:
+            raise ConfigError(
+                f"hardware of {beam}: channel {channel} of '{self.name}' is that of {owner}; name another"
+            )
+
+    def join(self, beam: str, clock: Clock) -> None:
+        """Open the port, or share the one that is open.
+
+        Raises:
+            ConnectError: No such port, another program has it, no such instrument answers; or it was lost.
+        """
+        if self._line is None:
+            line = SerialLine(beam, clock, self.hardware, _MOGLABS)
+            line.open()
+            self._line = line
+        elif not self._line.is_open:
+            others = ", ".join(sorted(self._users))
+            raise ConnectError(
+                beam, f"the connection of '{self.name}' is lost; check its power and cable, then close {others} as well"
+            )
+        self._users.add(beam)
+
+    def leave(self, beam: str) -> None:
+        """Forget a beam; when none is left the port is closed."""
+        self._users.discard(beam)
+        if not self._users and self._line is not None:
+            line, self._line = self._line, None
+            line.close()
+
+    def ask(self, beam: str, command: str, answer: str) -> re.Match[str]:
+        """Return the match of the pattern `answer` with the answer to a command of `beam`.
+
+        Raises:
+            DeviceError: It cannot be sent, or is not answered as it should be; names the beam and the command.
+        """
+        if self._line is None:
+            raise ConnectError(beam, f"'{command}' was not sent, '{self.name}' is closed; open the beam first")
+        self._line.device = beam
+        return self._line.ask(command, answer)
+
+
 class RfBeam(Beam):
     """A beam switched by its modulator's RF and, where it has one, a shutter; dark only when both say so.
 
@@ -72,25 +169,41 @@ class RfBeam(Beam):
         name: Name in the bench file.
         clock: Bench time.
         settings: Ceiling and what the beam can do.
-        hardware: Port, channel and modulator.
+        hardware: Channel and modulator, and the port where there is no connection.
+        connection: The box, where beams share it.
 
     Raises:
-        ConfigError: The hardware entry is not valid, or cannot give the power of the settings.
+        ConfigError: The hardware entry is not valid, cannot give the power of the settings, or names a channel that
+            another beam has.
     """
 
-    def __init__(self, name: str, clock: Clock, settings: BeamSettings, hardware: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        settings: BeamSettings,
+        hardware: Mapping[str, Any],
+        connection: RfBox | None = None,
+    ) -> None:
         super().__init__(name, clock, settings)
-        self._rf = read_hardware(RfHardware, name, hardware)
+        if connection is None:
+            self._rf = lone = read_hardware(LoneRfHardware, name, hardware)
+            self._box = RfBox(name, lone)
+        elif isinstance(connection, RfBox):
+            self._rf = read_hardware(RfHardware, name, hardware)
+            self._box = connection
+        else:
+            raise ConfigError(f"{name}: connection: its driver needs one of drivers.moglabs_rf.RfBox, or none")
         if settings.max_power_w > self._rf.full_power_w:
             asked, allowed = settings.max_power_w, self._rf.full_power_w
             raise ConfigError(f"{name}: max_power {asked:g} W is above the {allowed:g} W (full_power) of its modulator")
-        self._line = SerialLine(name, clock, self._rf, _MOGLABS)
+        self._box.claim(self._rf.channel, name)
         self._shutter = SC10Shutter(name, clock, self._rf.shutter) if self._rf.shutter else None
 
     def _do_open(self) -> None:
         with ExitStack() as opened:
-            self._line.open()
-            opened.callback(self._line.close)
+            self._box.join(self.name, self.clock)
+            opened.callback(self._box.leave, self.name)
             self._order(f"OFF,{self._rf.channel}")  # first, as all else may fail
             if self._shutter:
                 self._shutter.connect()
@@ -105,7 +218,7 @@ class RfBeam(Beam):
 
     def _do_close(self) -> None:
         with ExitStack() as both:
-            both.callback(self._line.close)
+            both.callback(self._box.leave, self.name)
             if self._shutter:
                 both.callback(self._shutter.disconnect)
 
@@ -123,7 +236,7 @@ class RfBeam(Beam):
 
     def _rf_is_on(self) -> bool:
         # old firmwares answer a number with a bit per stage, newer ones words; anything but a plain "off" counts as on
-        answer = self._line.ask(f"STATUS,{self._rf.channel}", r"(?:OK:?\s*)?(\d+|0x[0-9a-fA-F]+|.*\b(?:ON|OFF)\b.*)")[1]
+        answer = self._query(f"STATUS,{self._rf.channel}", r"(?:OK:?\s*)?(\d+|0x[0-9a-fA-F]+|.*\b(?:ON|OFF)\b.*)")[1]
         return int(answer, 0) != 0 if answer[0].isdigit() else re.search(r"\bON\b", answer) is not None
 
     def _do_power_w(self) -> float:
@@ -156,6 +269,11 @@ class RfBeam(Beam):
 
     def _do_load_phases(self, phases_rad: Sequence[float]) -> None:
         channel = self._rf.channel
+        if len(phases_rad) > _TABLE_ENTRIES:
+            raise LimitError(
+                self.name,
+                f"{len(phases_rad)} phases were asked for, a channel's table holds {_TABLE_ENTRIES}; take fewer shots",
+            )
         self._order(f"MODE,{channel},NSB")
         self._order(f"TABLE,CLEAR,{channel}")
         if not phases_rad:
@@ -180,9 +298,12 @@ class RfBeam(Beam):
         return math.degrees(phase_rad) / (self._rf.order * self._rf.passes) % 360
 
     def _number(self, quantity: str, unit: str) -> float:
-        return float(self._line.ask(f"{quantity},{self._rf.channel}", rf"{_NUMBER}\s*{unit}\b.*")[1])
+        return float(self._query(f"{quantity},{self._rf.channel}", rf"{_NUMBER}\s*{unit}\b.*")[1])
 
     def _order(self, command: str) -> None:
-        refusal = self._line.ask(command, r"OK.*|ERR:?\s*(.*)")[1]
+        refusal = self._query(command, r"OK.*|ERR:?\s*(.*)")[1]
         if refusal is not None:
             raise DeviceError(self.name, f"refused '{command}': {refusal}; correct the bench file or the instrument")
+
+    def _query(self, command: str, answer: str) -> re.Match[str]:
+        return self._box.ask(self.name, command, answer)

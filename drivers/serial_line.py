@@ -75,14 +75,14 @@ class SerialLine:
     pyserial's own constants.
 
     Args:
-        device: Name of the device, for messages.
+        device: Name of the device that speaks, for messages; another where several share the line.
         clock: Bench time, waited on (for no time) while an answer is awaited.
         hardware: Which port.
         dialect: How its instrument talks.
     """
 
     def __init__(self, device: str, clock: Clock, hardware: SerialHardware, dialect: Dialect) -> None:
-        self._device, self._clock, self._hardware, self._dialect = device, clock, hardware, dialect
+        self.device, self._clock, self._hardware, self._dialect = device, clock, hardware, dialect
         self._port: Any = None
         self._received = b""
         self._in_step = False
@@ -99,7 +99,7 @@ class SerialLine:
         try:
             import serial
         except ImportError as error:
-            raise DriverMissing(self._device, "needs pyserial; pip install 'labctl[hardware]'") from error
+            raise DriverMissing(self.device, "needs pyserial; pip install 'labctl[hardware]'") from error
         url, baud = self._hardware.url, self._hardware.baud or self._dialect.baud
         try:
             self._port = serial.serial_for_url(
@@ -107,7 +107,7 @@ class SerialLine:
             )
         except (OSError, ValueError) as error:  # pyserial's own error is an OSError
             cure = "check its power, cable and port name, and that no other program has it open"
-            raise ConnectError(self._device, f"cannot open {url}: {error}; {cure}") from error
+            raise ConnectError(self.device, f"cannot open {url}: {error}; {cure}") from error
         self._received, self._in_step = b"", False
         try:
             with self._speaking():
@@ -117,7 +117,12 @@ class SerialLine:
             if not isinstance(error, DeviceError):  # a stop or Ctrl-C
                 raise
             cure = "check that it is the instrument the bench file says, and that no other program has it open"
-            raise ConnectError(self._device, f"no answer as expected on {url} ({error}); {cure}") from error
+            raise ConnectError(self.device, f"no answer as expected on {url} ({error}); {cure}") from error
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the port is open; one whose connection was lost is not."""
+        return self._port is not None
 
     def close(self) -> None:
         """Close the port; closing twice does nothing."""
@@ -127,7 +132,7 @@ class SerialLine:
         try:
             port.close()
         except OSError as error:  # an unplugged port is gone as well
-            logger.warning("%s: its port did not close: %s", self._device, error)
+            logger.warning("%s: its port did not close: %s", self.device, error)
 
     def tell(self, command: str) -> None:
         """Send a command that has no answer.
@@ -159,7 +164,7 @@ class SerialLine:
         match = re.fullmatch(answer, reply)
         if match is None:
             cure = "check the cable, the baud rate and that it is the instrument the bench file says"
-            raise DeviceError(self._device, f"answered {reply!r} to '{command}', which is no answer to it; {cure}")
+            raise DeviceError(self.device, f"answered {reply!r} to '{command}', which is no answer to it; {cure}")
         self._in_step = True
         return match
 
@@ -179,7 +184,7 @@ class SerialLine:
         """Find back into step where the line is not, or where something came that nobody asked for."""
         self._received += self._guarded(command, lambda port: port.read(port.in_waiting) if port.in_waiting else b"")
         if self._received:
-            logger.warning("%s: %r came unasked before '%s'", self._device, self._received[:80], command)
+            logger.warning("%s: %r came unasked before '%s'", self.device, self._received[:80], command)
         if self._in_step and not self._received:
             return
         try:
@@ -187,7 +192,7 @@ class SerialLine:
         except DeviceTimeout as error:
             missing = f"an earlier answer is missing and so is that to '{self._dialect.query}'"
             cure = "check its power and cable, then ask again"
-            raise DeviceTimeout(self._device, f"'{command}' was not sent, {missing}; {cure}") from error
+            raise DeviceTimeout(self.device, f"'{command}' was not sent, {missing}; {cure}") from error
 
     def _find_step(self, deadline: float) -> str:
         """Return the answer to the dialect's query once all that came before it is thrown away."""
@@ -195,11 +200,11 @@ class SerialLine:
         self._throw_away(deadline)
         self._write(query)
         while not self._dialect.reply.fullmatch(reply := self._reply(query, deadline)):
-            logger.warning("%s: threw away %r", self._device, reply[:80])
+            logger.warning("%s: threw away %r", self.device, reply[:80])
         self._throw_away(deadline)  # an earlier such query may be answered, too
         serial = self._hardware.serial
         if serial and self._dialect.tells_serial and serial not in reply:
-            raise DeviceError(self._device, f"is said to have serial number {serial}, found is '{reply}'")
+            raise DeviceError(self.device, f"is said to have serial number {serial}, found is '{reply}'")
         self._in_step = True
         return reply
 
@@ -216,7 +221,7 @@ class SerialLine:
             if time.monotonic() > deadline:
                 came = f" only {self._received[:80]!r} came" if self._received else " nothing came"
                 raise DeviceTimeout(
-                    self._device,
+                    self.device,
                     f"gave no whole answer to '{command}' within {self._hardware.timeout_s:g} s,{came}; "
                     "check its power and cable, then ask again",
                 )
@@ -238,9 +243,9 @@ class SerialLine:
         """Return what `action` returns for the port; a port that fails is closed and stays so."""
         cure = "check its power and cable, then close and open it again"
         if self._port is None:
-            raise ConnectError(self._device, f"'{command}' was not sent, its connection is lost; {cure}")
+            raise ConnectError(self.device, f"'{command}' was not sent, its connection is lost; {cure}")
         try:
             return action(self._port)
         except OSError as error:
             self.close()
-            raise ConnectError(self._device, f"lost its connection in '{command}' ({error}); {cure}") from error
+            raise ConnectError(self.device, f"lost its connection in '{command}' ({error}); {cure}") from error

@@ -12,18 +12,32 @@ from labctl.devices import Codebook, Frames
 
 
 class BeamLight(Protocol):
-    """What a beam does at the moment it is asked; `sequence` holds one phase per trigger of the next sequence."""
+    """What a beam does at the moment it is asked."""
 
     @property
-    def on(self) -> bool: ...
+    def on(self) -> bool:
+        """Whether there is light."""
+        ...
+
     @property
-    def power_w(self) -> float: ...
+    def power_w(self) -> float:
+        """Power while it is on."""
+        ...
+
     @property
-    def phase_rad(self) -> float: ...
+    def phase_rad(self) -> float:
+        """Phase where no sequence plays."""
+        ...
+
     @property
-    def detuning_hz(self) -> float: ...
+    def detuning_hz(self) -> float:
+        """Detuning from line centre."""
+        ...
+
     @property
-    def sequence(self) -> NDArray[np.float64] | None: ...
+    def sequence(self) -> NDArray[np.float64] | None:
+        """Phases of the next triggers, if any are loaded."""
+        ...
 
     def end_sequence(self) -> None:
         """Know that all triggers of the sequence have come."""
@@ -36,7 +50,7 @@ class BeamLight(Protocol):
 
 @dataclass
 class BeamState:
-    """What a twin of a beam does now, as its driver wrote it: a `BeamLight`."""
+    """What a beam's twin does now: a `BeamLight`; `sequence` holds one phase per trigger of the next sequence."""
 
     on: bool = False
     power_w: float = 0.0

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from labctl.bench.schema import BenchFile
+from labctl.bench.wires import served_wires
 from labctl.clock import Clock, ManualClock, WallClock
 from labctl.devices import DMD, SLM, Beam, Camera, Device, PowerMeter, Stage, VapourCell, twin_serial
 from labctl.devices.building import ConnectionSpec, DriverSpec, build_driver, import_class
@@ -32,7 +33,8 @@ class Bench:
 
     Args:
         file: What `load_bench` gave.
-        simulate: True for all twins, names for those only, False for the table.
+        simulate: True for all twins, names for those only, False for the table; "wire" for real drivers on instrument
+            simulators where the file names a `wire:`, and twins elsewhere.
         seed: Drives measurement noise of twins.
         truth_seed: Draws the twins' hidden truth; the bench file's by default.
         clock: Bench time; by default manual when everything is simulated, else the wall clock.
@@ -40,7 +42,8 @@ class Bench:
         calibrations: Ids of the only ones that may be believed, for a run that is resumed; twins do not age meanwhile.
 
     Raises:
-        ConfigError: The devices to simulate are not in the file, or split the light path; or the ledger is damaged.
+        ConfigError: The devices to simulate are not in the file, split the light path, or are to be on a wire that the
+            file does not name; or the ledger is damaged.
         StaleCalibration: The ledger was made on other devices or another truth.
     """
 
@@ -56,7 +59,8 @@ class Bench:
         calibrations: Collection[str] | None = None,
     ) -> None:
         self.as_written = file
-        self.simulated = _simulated(file, simulate)
+        self.wired = _wired(file) if simulate == "wire" else frozenset[str]()
+        self.simulated = _simulated(file, simulate == "wire" or simulate)
         self.seed = seed
         self.truth_seed = file.simulation.truth_seed if truth_seed is None else truth_seed
         all_twins = self.simulated == frozenset(file.devices)
@@ -65,6 +69,8 @@ class Bench:
         self.ledger = ledger
         self.belief = self._read_ledger(ledger, calibrations) if ledger else Belief()
         self.file = _believing(file, self.belief)
+        self._plugged = self.file
+        self._wires = ExitStack()
         self.dark_after_s: float | None = None
         self._lit_before_pause: list[str] = []
         self._light: Any = None
@@ -157,8 +163,8 @@ class Bench:
         return {name: device.state() for name, device in self.devices.items()}
 
     def simulation_state(self) -> dict[str, Any]:
-        """Return what `restore_simulation` needs, plain values and arrays; empty unless everything is simulated."""
-        if not isinstance(self.clock, ManualClock) or self.simulated != frozenset(self.file.devices):
+        """Return what `restore_simulation` needs, plain values and arrays; empty unless all devices are twins."""
+        if not isinstance(self.clock, ManualClock) or self.wired or self.simulated != frozenset(self.file.devices):
             return {}
         return {"clock_s": self.clock.now_s(), "light_path": self._light.state()}
 
@@ -166,10 +172,10 @@ class Bench:
         """Continue a simulation where `state` was taken, on an open bench of the same file, truth and seed.
 
         Raises:
-            ConfigError: The bench is not simulated as a whole.
+            ConfigError: Not all of its devices are twins.
         """
-        if not isinstance(self.clock, ManualClock) or self._light is None:
-            raise ConfigError(f"bench {self.file.name}: only a simulation can be restored; open all of it simulated")
+        if not isinstance(self.clock, ManualClock) or self.wired or self._light is None:
+            raise ConfigError(f"bench {self.file.name}: only a simulation can be restored; open all of it as twins")
         self.clock.set(state["clock_s"])
         self._light.restore(state["light_path"])
 
@@ -201,6 +207,7 @@ class Bench:
             return self._end(lambda device: device.close())
         finally:
             self.devices.clear()
+            self._wires.close()
 
     def make_safe(self) -> float:
         """Bring every device to its safe state, beams first, and return the seconds until the beams were dark.
@@ -260,10 +267,15 @@ class Bench:
 
     def _build(self) -> Iterator[tuple[str, Device]]:
         light_path = self._light = self._light_path() if self.simulated else None
+        self._plugged = self._wires.enter_context(served_wires(self.file, self.wired, self.clock, light_path))
         connections: dict[str, Any] = {}
         for name, entry in self.file.devices.items():
             if name not in self.simulated:
                 yield name, build_driver(self._driver_spec(name), self.clock, connections)
+            elif name in self.wired:
+                device = build_driver(self._driver_spec(name), self.clock, connections)
+                self._light.injector.attach(device)
+                yield name, device
             elif entry.twin is None:
                 raise DriverMissing(name, "the bench file names no twin for it; add `twin:` or do not simulate it")
             else:
@@ -271,12 +283,13 @@ class Bench:
                 yield name, twin(name, self.clock, entry.settings, light_path=light_path)
 
     def _driver_spec(self, name: str) -> DriverSpec:
-        entry = self.file.devices[name]
+        """Return how the driver of a device is made: with the `hardware:` of the file, or what stands in for it."""
+        entry = self._plugged.devices[name]
         if entry.driver is None:
             raise DriverMissing(name, "the bench file names no driver for it; add `driver:` or use --simulate")
         connection = None
         if entry.connection:
-            shared = self.file.connections[entry.connection]
+            shared = self._plugged.connections[entry.connection]
             connection = ConnectionSpec(entry.connection, shared.driver, shared.hardware)
         return DriverSpec(name, entry.driver, entry.settings, entry.hardware, connection)
 
@@ -310,6 +323,12 @@ def _simulated(file: BenchFile, simulate: bool | Collection[str]) -> frozenset[s
         missing = ", ".join(sorted(file.light_devices - joined))
         raise ConfigError(f"--simulate: no light joins half a table; simulate these with it: {missing}")
     return names
+
+
+def _wired(file: BenchFile) -> frozenset[str]:
+    if not file.wired_devices:
+        raise ConfigError(f"--simulate wire: bench {file.name} names no `wire:`; write --simulate for twins only")
+    return file.wired_devices
 
 
 def _attempt(action: Callable[[Device], None], device: Device) -> list[BaseException]:

@@ -32,12 +32,14 @@ class DeviceEntry(StrictModel):
     Args:
         twin: Simulated class, as `package.module.Class`.
         driver: Real class; without one the device opens only simulated.
+        wire: Instrument simulator that answers the driver under `--simulate wire`; without one its twin opens there.
         connection: Entry of `connections` that its driver shares with others.
         hardware: What only the driver sees: serial number, port.
     """
 
     twin: str | None = None
     driver: str | None = None
+    wire: str | None = None
     connection: str | None = None
     hardware: Mapping[str, Any] = Field(default_factory=dict)
 
@@ -47,10 +49,12 @@ class ConnectionEntry(StrictModel):
 
     Args:
         driver: Its class, as `package.module.Class`; the first device that opens opens it, the last one closes it.
+        wire: Simulator of what it connects to, for `--simulate wire`.
         hardware: What only that class sees.
     """
 
     driver: str
+    wire: str | None = None
     hardware: Mapping[str, Any] = Field(default_factory=dict)
 
 
@@ -175,6 +179,11 @@ class BenchFile(Layout):
         return {name: entry.settings for name, entry in self.devices.items()}
 
     @property
+    def wired_devices(self) -> frozenset[str]:
+        """Devices whose driver an instrument simulator can answer."""
+        return frozenset(name for name, entry in self.devices.items() if entry.wire)
+
+    @property
     def panel_bits(self) -> dict[str, int]:
         """Bit depth of every phase panel, by name."""
         return {name: entry.settings.bit_depth for name, entry in self.devices.items() if entry.kind == "slm"}
@@ -192,6 +201,9 @@ class BenchFile(Layout):
             named |= {stage.injector.device} if stage.injector else set()
         return frozenset(named)
 
+
+SIMULATE_WORDS = ("all", "wire")
+"""What `--simulate` may say besides names of devices."""
 
 _ROLE_KINDS: dict[str, str] = {
     "device of encode": "dmd",
@@ -231,9 +243,17 @@ def parse_bench(document: Document) -> BenchFile:
             known = ", ".join(n for n, entry in file.devices.items() if entry.kind == wanted)
             raise ConfigError(f"{document.file}: {role} '{name}' is not a {wanted} of this bench; it has: {known}")
     for name, entry in file.devices.items():
+        if name in SIMULATE_WORDS:
+            raise ConfigError(f"{document.file}: a device cannot be called '{name}': --simulate means something by it")
         if entry.connection is not None and entry.connection not in file.connections:
             known = ", ".join(file.connections) or "none"
             raise ConfigError(f"{document.file}: {name}: connection '{entry.connection}' is not among: {known}")
+        if entry.wire and entry.driver is None:
+            raise ConfigError(f"{document.file}: {name}: wire: there is no `driver:` that it could answer; add one")
+        if entry.wire and entry.connection and not file.connections[entry.connection].wire:
+            raise ConfigError(
+                f"{document.file}: {name}: wire: its connection '{entry.connection}' has none; add `wire:` there"
+            )
         for dmd in entry.settings.tags if entry.kind == "camera" else ():
             if dmd not in file.devices or not getattr(file.settings(dmd), "tag_block", None):
                 raise ConfigError(f"{document.file}: {name} is to see the tag of '{dmd}', no DMD with a tag_block")

@@ -19,6 +19,9 @@ T = TypeVar("T")
 ALL = "all"
 """What a bare `--simulate` stands for."""
 
+WIRE = "wire"
+"""What `--simulate` says for real drivers on instrument simulators."""
+
 EXIT_CODES = {"completed": 0, "stopped": 0, "failed": 1, "refused": 2, "interrupted": 130}
 
 

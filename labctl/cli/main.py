@@ -27,7 +27,7 @@ from labctl.cli.ledger import (
     ledger_folder,
 )
 from labctl.cli.options import LabCommand, LabGroup, parse_length, simulated_names
-from labctl.cli.order import Order, read_request, simulated_devices
+from labctl.cli.order import Order, read_request, simulated_devices, wired_devices
 from labctl.cli.progress import progress_on
 from labctl.cli.signals import Interruptions
 from labctl.documents import read_bench_document, shipped_benches
@@ -51,7 +51,11 @@ Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON obj
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, to stderr.", callback=_set_level)]
 Simulate = Annotated[
     str | None,
-    typer.Option(metavar="[NAMES]", help="Twins for all devices, or for those named: stage,cell.", show_default=False),
+    typer.Option(
+        metavar="[NAMES]",
+        help="Twins for all devices, or for those named: stage,cell; wire: real drivers on instrument simulators.",
+        show_default=False,
+    ),
 ]
 Ledger = Annotated[
     str, typer.Option(metavar="DIR", envvar="LABCTL_LEDGER", help="Folder of calibrations; `none` to go without.")
@@ -132,7 +136,8 @@ def check(
     require_able(file)
     if names is not False:
         with Bench(file, names) as table:
-            ctx.obj.values |= {"simulated": simulated_devices(table), "devices": table.state()}
+            ctx.obj.values |= {"simulated": simulated_devices(table), "wired": wired_devices(table)}
+            ctx.obj.values["devices"] = table.state()
             if not as_json:
                 out.print(show.device_states(table))
 

@@ -9,7 +9,7 @@ import yaml
 from typer.core import TyperCommand, TyperGroup
 
 from labctl.cli import show
-from labctl.cli.answer import ALL, Answer
+from labctl.cli.answer import ALL, WIRE, Answer
 from labctl.errors import ConfigError
 from labctl.units import LENGTH
 
@@ -45,7 +45,7 @@ class LabCommand(TyperCommand):
         )
 
 
-def simulated_names(text: str | None) -> bool | list[str]:
+def simulated_names(text: str | None) -> bool | str | list[str]:
     """Return what `--simulate` asks for, as `Bench` takes it.
 
     Raises:
@@ -53,6 +53,8 @@ def simulated_names(text: str | None) -> bool | list[str]:
     """
     if text is None or text == ALL:
         return text == ALL
+    if text == WIRE:
+        return WIRE
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("write device names set off by commas, or nothing for all", param_hint="--simulate")

@@ -32,10 +32,11 @@ class Order:
     budget: Budget
 
     def names(self) -> dict[str, Any]:
-        """Return plan, bench, simulated devices and seeds."""
+        """Return plan, bench, simulated devices, which of them have their real driver, and seeds."""
         bench = self.bench
         seeds = {"seed": bench.seed, "truth_seed": bench.truth_seed}
-        return {"plan": self.plan.name, "bench": bench.file.name, "simulated": simulated_devices(bench), **seeds}
+        devices = {"simulated": simulated_devices(bench), "wired": wired_devices(bench)}
+        return {"plan": self.plan.name, "bench": bench.file.name, **devices, **seeds}
 
     def recorder(self, out: Path, plan: str, document: Document) -> Recorder:
         """Return the recorder of a new run; with what the user asked for it can be made again.
@@ -67,6 +68,11 @@ def simulated_devices(bench: "Bench") -> bool | list[str]:
     return [name for name in bench.file.devices if name in bench.simulated]
 
 
+def wired_devices(bench: "Bench") -> list[str]:
+    """Return the names of simulated devices whose real driver speaks to an instrument simulator."""
+    return [name for name in bench.file.devices if name in bench.wired]
+
+
 @dataclass(frozen=True)
 class Request:
     """A bench and settings as a command line gives them, for one plan or several.
@@ -82,7 +88,7 @@ class Request:
 
     document: Document
     file: "BenchFile"
-    simulated: bool | list[str]
+    simulated: bool | str | list[str]
     given: Mapping[str, Any]
     seed: int
     truth_seed: int | None

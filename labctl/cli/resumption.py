@@ -21,7 +21,7 @@ class Asked:
         plan: Its plan, which is resumable.
         settings: Settings it began with.
         bench: Its bench file, as it was then.
-        simulated: Names of the devices that were simulated.
+        simulated: Names of the devices that were simulated; "wire" where real drivers spoke to instrument simulators.
         seed: Its seed.
         truth_seed: Its truth seed.
         calibrations: Ids of the calibrations it believed.
@@ -31,7 +31,7 @@ class Asked:
     plan: Plan[Any]
     settings: Settings
     bench: BenchFile
-    simulated: list[str]
+    simulated: str | list[str]
     seed: int
     truth_seed: int
     calibrations: list[str]
@@ -81,7 +81,7 @@ def read_asked(run: Path) -> Asked:
         plan,
         parse_settings(plan, header["settings"]),
         parse_bench(Document(str(path), yaml.safe_dump(header["bench_document"], sort_keys=False))),
-        header["simulated"],
+        "wire" if header.get("wired") else header["simulated"],
         header["seed"],
         header["truth_seed"],
         header["calibrations"],

@@ -129,8 +129,14 @@ def device_states(bench: "Bench") -> Table:
     for name, state in bench.state().items():
         kind = bench.file.devices[name].kind
         readings = ", ".join(f"{key} {_short(value)}" for key, value in state.items())
-        rows.append((name, kind, "simulated" if name in bench.simulated else "real", readings))
+        rows.append((name, kind, _opened(bench, name), readings))
     return table("devices", ("device", "kind", "opened", "state"), rows)
+
+
+def _opened(bench: "Bench", name: str) -> str:
+    if name in bench.wired:
+        return "real driver, simulated instrument"
+    return "simulated" if name in bench.simulated else "real"
 
 
 def budget_rows(plan: str, budget: Budget) -> Table:

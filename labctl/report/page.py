@@ -244,6 +244,8 @@ def _simulated(header: Mapping[str, Any]) -> str:
         return "simulated" if names else "real"
     if not names:
         return "real"
+    if wired := header.get("wired"):
+        return f"simulated (all {len(names)} devices), real drivers on simulated instruments: {', '.join(wired)}"
     if devices <= set(names):
         return f"simulated (all {len(names)} devices)"
     return f"partly simulated: {', '.join(map(str, names))}"

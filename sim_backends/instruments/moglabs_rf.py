@@ -1,12 +1,14 @@
 """A MOGLabs agile RF driver: a strict question and answer, `OK` or `ERR:`, and numbers that come with their units.
 
-Lowering the limit lowers the power.
+Lowering the limit lowers the power. In table mode an entry of duration 0 is held until the next trigger; here the last
+one is held until the mode changes, which the manual leaves open.
 """
 
 import re
 from dataclasses import dataclass, field
 
 _FACTORS = {"hz": 1e-6, "khz": 1e-3, "mhz": 1.0, "dbm": 1.0, "deg": 1.0}
+_TABLE_ENTRIES = 8191
 _VALUE = re.compile(r"\s*([-+]?[\d.]+)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
@@ -16,7 +18,7 @@ class _RefusedError(Exception):
 
 @dataclass
 class Channel:
-    """One output: its settings and its table of (MHz, dBm, degrees, duration)."""
+    """One output: its settings, its table of (MHz, dBm, degrees, duration), and how many entries triggers reached."""
 
     on: bool = False
     mode: str = "NSB"
@@ -26,6 +28,18 @@ class Channel:
     limit_dbm: float = 36.0
     table: list[tuple[float, ...]] = field(default_factory=list)
     armed: bool = False
+    reached: int = 0
+
+    @property
+    def output(self) -> tuple[float, ...]:
+        """MHz, dBm and degrees that leave while it is on."""
+        if self.mode == "TSB" and self.reached:
+            return self.table[self.reached - 1][:3]
+        return self.frequency_mhz, self.power_dbm, self.phase_deg
+
+    def play(self) -> None:
+        """Let triggers come until the last entry of the table is reached."""
+        self.armed, self.reached = False, len(self.table)
 
 
 class MoglabsRf:
@@ -52,7 +66,8 @@ class MoglabsRf:
 
     def _answer(self, word: str, arguments: list[str]) -> str:
         if word == "INFO":
-            return "MOGLabs ARF421 agile RF synthesizer, rev 5"
+            model = "QRF041 quad" if len(self.channels) > 2 else "ARF421 agile"
+            return f"MOGLabs {model} RF synthesizer, rev 5"
         if word == "TABLE" and arguments:
             return self._table(arguments[0].upper(), self._channel(arguments[1:]), arguments[2:])
         channel, values = self._channel(arguments), arguments[1:]
@@ -62,7 +77,7 @@ class MoglabsRf:
             channel.on = word == "ON"
             return f"OK: CH{arguments[0]} {word}"
         if word == "MODE" and values:
-            channel.mode, channel.armed = values[0].upper(), False
+            channel.mode, channel.armed, channel.reached = values[0].upper(), False, 0
             return f"OK: {channel.mode}"
         if word in ("FREQ", "POW", "PHASE", "LIMIT"):
             return self._write(channel, word, values[0]) if values else self._read(channel, word)
@@ -97,14 +112,14 @@ class MoglabsRf:
 
     def _table(self, word: str, channel: Channel, values: list[str]) -> str:
         if word == "CLEAR":
-            channel.table, channel.armed = [], False
-        elif word == "APPEND" and len(values) == 4:
+            channel.table, channel.armed, channel.reached = [], False, 0
+        elif word == "APPEND" and len(values) == 4 and len(channel.table) < _TABLE_ENTRIES:
             entry = tuple(map(_number, values))
             self._require_frequency(entry[0])
             _require_power(channel, entry[1])
             channel.table.append(entry)
         elif word == "ARM" and channel.mode == "TSB" and channel.table:
-            channel.armed = True
+            channel.armed, channel.reached = True, 0
         else:
             raise _RefusedError("Invalid table command")
         return "OK"
