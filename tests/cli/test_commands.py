@@ -230,7 +230,7 @@ def test_a_refusal_leaves_stdout_empty(labctl: Labctl) -> None:
 
 
 def test_a_device_without_driver_fails_without_a_traceback(labctl: Labctl) -> None:
-    ended = labctl("run", "count", "--bench", "vapour_cell", "--json")
+    ended = labctl("run", "count", "--bench", "vapour_cell", "--json", "--set", "bench.devices.dmd_input.driver=null")
     assert (ended.code, ended.answer["status"]) == (1, "failed")
     assert "add `driver:` or use --simulate" in ended.answer["error"]
     assert len(ended.errors) == 1
