@@ -101,14 +101,11 @@ def _budget(bench: Bench, settings: AbsorberSettings) -> Budget:
     exposures = len(STEPS_RAD) * settings.repeats * 2 * LEVELS
     cameras = [file.settings(one.tap.camera) for one in cells]
     modes = [file.stages[one.layer].columns for one in cells]
-    limits = {name: file.settings(name) for name in temperatures_c}
     electrons = exposures * file.reference.electrons.value
     return Budget(
         exposures={"calibration": exposures * len(cells)},
         photons=sum(electrons * n / camera.quantum_efficiency for n, camera in zip(modes, cameras, strict=True)),
-        bench_seconds=max(
-            (at_c - limits[name].min_temperature_c) / limits[name].ramp_k_per_s for name, at_c in temperatures_c.items()
-        )
+        bench_seconds=max(file.settings(name).warming_s(at_c) for name, at_c in temperatures_c.items())
         + sum(exposures * camera.period_s for camera in cameras),
         steps=settings.repeats * len(cells),
     )

@@ -18,7 +18,8 @@ class CellSettings(DeviceSettings):
         min_temperature_c: Lowest reservoir temperature (the room).
         max_temperature_c: Highest reservoir temperature.
         ramp_k_per_s: Fastest allowed change; windows stay hotter than the reservoir within it.
-        tolerance_k: How close counts as settled.
+        tolerance_k: How close counts as there.
+        settle_s: How long it must be there before it counts as settled.
         timeout_s: Longest wait for a temperature.
         safe_temperature_c: Where the heater ramps to when the bench is made safe.
     """
@@ -27,6 +28,7 @@ class CellSettings(DeviceSettings):
     max_temperature_c: Celsius
     ramp_k_per_s: KelvinPerSecond
     tolerance_k: float = 0.02
+    settle_s: Seconds = 0.0
     timeout_s: Seconds
     safe_temperature_c: Celsius
 
@@ -38,6 +40,10 @@ class CellSettings(DeviceSettings):
                 f"safe_temperature {self.safe_temperature_c:g} degC is not within {low:g} to {high:g} degC"
             )
         return self
+
+    def warming_s(self, temperature_c: float) -> float:
+        """Return how long it takes from the room's temperature until it is settled at `temperature_c`."""
+        return (temperature_c - self.min_temperature_c) / self.ramp_k_per_s + self.settle_s
 
 
 class VapourCell(Device):
@@ -75,16 +81,22 @@ class VapourCell(Device):
         self._ask(self._do_set_temperature, temperature_c)
 
     def wait_for_temperature(self, temperature_c: float) -> None:
-        """Wait until the reservoir is within tolerance of `temperature_c`.
+        """Wait until the reservoir has been within tolerance of `temperature_c` for the time it needs to settle.
 
         Raises:
             StateError: The cell is closed.
             DeviceTimeout: It did not get there in time.
         """
         self._require_open()
-        end = self.clock.now_s() + self.settings.timeout_s
-        while not abs((reached_c := self.temperature_c) - temperature_c) <= self.settings.tolerance_k:
-            if self.clock.now_s() > end:
+        there_since_s = self.clock.now_s()
+        end = there_since_s + self.settings.timeout_s
+        while True:
+            reached_c, now_s = self.temperature_c, self.clock.now_s()
+            if not abs(reached_c - temperature_c) <= self.settings.tolerance_k:
+                there_since_s = now_s
+            elif now_s - there_since_s >= self.settings.settle_s:
+                return
+            if now_s > end:
                 raise DeviceTimeout(
                     self.name,
                     f"{temperature_c:g} degC was asked for, {reached_c:.2f} degC is reached after "

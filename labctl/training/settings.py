@@ -234,11 +234,10 @@ def bench_seconds(bench: Bench, exposures: dict[str, int], writes: int, optical_
     file = bench.file
     period = file.settings(file.stages[0].end.camera).period_s
     panel = file.settings(file.stages[0].multiply.device)
-    warm = [0.0]  # cells warm up side by side
-    for name, target_c in depth_settings(bench, optical_depth).items():
-        cell = file.settings(name)
-        warm.append((target_c - cell.min_temperature_c) / cell.ramp_k_per_s)
-    return max(warm) + sum(exposures.values()) * period + writes * (panel.latency_s + panel.settle_s)
+    # cells warm up side by side
+    targets_c = depth_settings(bench, optical_depth)
+    warm = max((file.settings(name).warming_s(target_c) for name, target_c in targets_c.items()), default=0.0)
+    return warm + sum(exposures.values()) * period + writes * (panel.latency_s + panel.settle_s)
 
 
 def _disk_bytes(shape: NetworkShape, steps: int, settings: TrainSettings) -> int:
