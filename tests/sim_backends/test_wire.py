@@ -63,8 +63,8 @@ def wires() -> dict[str, Any]:
         "hardware": {"url": "socket://192.168.1.20:7802"},
     }
     named = {f"devices.{name}.{key}": value for name, entry in entries.items() for key, value in entry.items()}
-    settings = {"devices.cell.settings.tolerance": 0.1, "devices.pump.settings.switch": "15 ms"}
-    return {"connections.rf": box, **named, **settings}
+    settings = {"cell.settings.tolerance": 0.1, "cell.settings.settle": "30 s", "pump.settings.switch": "15 ms"}
+    return {"connections.rf": box, **named, **{f"devices.{path}": value for path, value in settings.items()}}
 
 
 def wired_file(**overrides: Any) -> BenchFile:
@@ -196,7 +196,7 @@ def test_the_cell_warms_in_bench_time_at_its_ramp(bench: Bench):
     start_s = bench.clock.now_s()
     cell.set_temperature(60.0)
     cell.wait_for_temperature(60.0)
-    assert atoms() == pytest.approx(60.0, abs=0.2)
+    assert atoms() == pytest.approx(60.0, abs=0.05)
     assert bench.clock.now_s() - start_s == pytest.approx(20 * 60, rel=0.1)
 
 
