@@ -182,7 +182,7 @@ class SerialLine:
 
     def _find_step_for(self, command: str, deadline: float) -> None:
         """Find back into step where the line is not, or where something came that nobody asked for."""
-        self._received += self._guarded(command, lambda port: port.read(port.in_waiting) if port.in_waiting else b"")
+        self._received += self._arrived(command)
         if self._received:
             logger.warning("%s: %r came unasked before '%s'", self.device, self._received[:80], command)
         if self._in_step and not self._received:
@@ -217,15 +217,17 @@ class SerialLine:
                 quiet_from = time.monotonic()
 
     def _reply(self, command: str, deadline: float) -> str:
+        late = False
         while not (end := self._dialect.reply_end.search(self._received)):
-            if time.monotonic() > deadline:
+            if late:
                 came = f" only {self._received[:80]!r} came" if self._received else " nothing came"
                 raise DeviceTimeout(
                     self.device,
                     f"gave no whole answer to '{command}' within {self._hardware.timeout_s:g} s,{came}; "
                     "check its power and cable, then ask again",
                 )
-            self._received += self._read(command)
+            late = time.monotonic() > deadline  # what came while this process was held up is not late
+            self._received += self._arrived(command) if late else self._read(command)
         reply, self._received = self._received[: end.end()], self._received[end.end() :]
         return reply.decode("ascii", "replace").strip()
 
@@ -234,6 +236,10 @@ class SerialLine:
         received = self._guarded(command, lambda port: port.read(max(port.in_waiting, 1)))
         self._clock.wait(0.0)
         return received
+
+    def _arrived(self, command: str) -> bytes:
+        """Return what is there already."""
+        return self._guarded(command, lambda port: port.read(port.in_waiting) if port.in_waiting else b"")
 
     def _write(self, command: str) -> None:
         data = command.encode("ascii") + self._dialect.send_end

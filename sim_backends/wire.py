@@ -28,16 +28,19 @@ from sim_backends.table import SimulatedTable
 
 _UM = 1e-6
 
+_PATIENCE = {"timeout": "10 s"}
+"""Answers come as soon as this process lets them, whatever else it is busy with: no instrument is late for that."""
+
 
 class Wire:
     """Instruments in the place of those that a bench file's `hardware:` leads to; they have other serial numbers.
 
     Args:
         hardware: What the driver is told.
-        instruments: Simulators by the place of their `url` in it: ("url",) or ("shutter", "url").
+        instruments: Simulators by the part of it that has their `url`: "" for itself, or "shutter".
     """
 
-    def __init__(self, hardware: Mapping[str, Any], instruments: Mapping[tuple[str, ...], Instrument]) -> None:
+    def __init__(self, hardware: Mapping[str, Any], instruments: Mapping[str, Instrument]) -> None:
         self._hardware = {key: value for key, value in hardware.items() if key != "serial"}
         self._instruments = instruments
         self._served = ExitStack()
@@ -45,8 +48,9 @@ class Wire:
     def __enter__(self) -> Mapping[str, Any]:
         """Start serving, and return the hardware that leads to the simulators."""
         hardware = self._hardware
-        for place, instrument in self._instruments.items():
-            hardware = _replaced(hardware, place, self._served.enter_context(_server(instrument)).url)
+        for part, instrument in self._instruments.items():
+            told = {"url": self._served.enter_context(_server(instrument)).url, **_PATIENCE}
+            hardware = {**hardware, part: {**hardware[part], **told}} if part else {**hardware, **told}
         return hardware
 
     def __exit__(
@@ -66,7 +70,7 @@ class RfBoxWire(Wire):
 
     def __init__(self, name: str, clock: Clock, hardware: Mapping[str, Any]) -> None:
         self.box = MoglabsRf(channels=4)
-        super().__init__(hardware, {("url",): self.box})
+        super().__init__(hardware, {"": self.box})
 
 
 class _Modulator(Hardware, extra="ignore"):
@@ -113,8 +117,8 @@ class RfBeamWire(Wire):
             own.order * own.passes,
             shutter,
         )
-        instruments: dict[tuple[str, ...], Instrument] = {} if connection else {("url",): box}
-        super().__init__(hardware, {**instruments, ("shutter", "url"): shutter} if shutter else instruments)
+        instruments: dict[str, Instrument] = {} if connection else {"": box}
+        super().__init__(hardware, {**instruments, "shutter": shutter} if shutter else instruments)
 
 
 class TC200Wire(Wire):
@@ -138,7 +142,7 @@ class TC200Wire(Wire):
     ) -> None:
         heater = TC200Heater(clock, room_c=settings.min_temperature_c)
         light_path.temperatures_c[name] = heater.temperature_c
-        super().__init__(hardware, {("url",): heater})
+        super().__init__(hardware, {"": heater})
 
 
 class _PiezoAxis(StrictModel):
@@ -179,7 +183,7 @@ class GcsWire(Wire):
             clock, {one.id: Axis(travel_um[axis], zeros_um[axis], zeros_um[axis]) for axis, one in axes.items()}
         )
         light_path.positions_m[name] = _Positions(piezo, axes)
-        super().__init__(hardware, {("url",): piezo})
+        super().__init__(hardware, {"": piezo})
 
 
 class _Positions(Mapping[str, float]):
@@ -219,7 +223,7 @@ class PM100Wire(Wire):
         light_path: SimulatedTable,
     ) -> None:
         meter = PM100Meter(lambda: light_path.meter_power_w(name), settings.max_power_w)
-        super().__init__(hardware, {("url",): meter})
+        super().__init__(hardware, {"": meter})
 
 
 def _server(instrument: Instrument) -> Any:
@@ -229,8 +233,3 @@ def _server(instrument: Instrument) -> Any:
     from sim_backends.instruments.pty_server import PtyServer
 
     return PtyServer(instrument)
-
-
-def _replaced(hardware: Mapping[str, Any], place: tuple[str, ...], url: str) -> dict[str, Any]:
-    first, *below = place
-    return {**hardware, first: _replaced(hardware[first], tuple(below), url) if below else url}
