@@ -177,6 +177,8 @@ class RfBeam(Beam):
             another beam has.
     """
 
+    max_phases = _TABLE_ENTRIES
+
     def __init__(
         self,
         name: str,
@@ -270,10 +272,8 @@ class RfBeam(Beam):
     def _do_load_phases(self, phases_rad: Sequence[float]) -> None:
         channel = self._rf.channel
         if len(phases_rad) > _TABLE_ENTRIES:
-            raise LimitError(
-                self.name,
-                f"{len(phases_rad)} phases were asked for, a channel's table holds {_TABLE_ENTRIES}; take fewer shots",
-            )
+            what = f"{len(phases_rad)} phases were asked for, a channel's table holds {_TABLE_ENTRIES}"
+            raise LimitError(self.name, f"{what}; load fewer at a time")
         self._order(f"MODE,{channel},NSB")
         self._order(f"TABLE,CLEAR,{channel}")
         if not phases_rad:

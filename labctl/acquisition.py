@@ -99,8 +99,9 @@ def measure(bench: Bench, patterns: Mapping[str, PatternStack], shots: Sequence[
     for (beams, _, dmds, _), group in groups:
         _switch(bench, beams)
         _halt(bench, (name for name in _dmds(bench) if name not in dmds))
-        for camera, frames in acquisition.take(group).items():
-            taken.setdefault(camera, []).append(frames)
+        for part in _sequences(bench, group):
+            for camera, frames in acquisition.take(part).items():
+                taken.setdefault(camera, []).append(frames)
     joined = {camera: join_frames(parts) for camera, parts in taken.items()}
     return Measurement(joined, len(shots), acquisition.retries, acquisition.faults)
 
@@ -205,6 +206,13 @@ def _triggered(bench: Bench, shot: Shot) -> bool:
 
 
 # ---- triggered by hardware
+
+
+def _sequences(bench: Bench, group: list[Shot]) -> list[list[Shot]]:
+    """Return a group of shots as parts, each of which the beams it steps can take as one sequence."""
+    limits = [bench.beam(name).max_phases for name in group[0].phases_rad]
+    longest = min((limit for limit in limits if limit is not None), default=len(group))
+    return [group[first : first + longest] for first in range(0, len(group), longest)]
 
 
 def _play(bench: Bench, patterns: Mapping[str, PatternStack], shots: list[Shot]) -> _Taken:

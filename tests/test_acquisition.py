@@ -54,6 +54,20 @@ def error_shot(hidden: int, error: int) -> Shot:
     return Shot(("camera_error_1", "camera_hidden_1"), BOTH_WAYS, patterns, {"probe": 0.0, "reference": 0.0})
 
 
+def test_what_a_beam_cannot_take_as_one_sequence_is_taken_as_several(
+    table: "Table", stacks: dict[str, PatternStack], monkeypatch: pytest.MonkeyPatch
+):
+    shots = [input_shot(k % 5, 0.3 * k) for k in range(7)]
+    whole = measure(table.bench, used(stacks, *shots), shots).frames["camera_z1"]
+    loaded: list[int] = []
+    reference, load = table.bench.beam("reference"), Beam.load_phases
+    monkeypatch.setattr(reference, "max_phases", 3)
+    monkeypatch.setattr(Beam, "load_phases", lambda beam, rad: (loaded.append(len(rad)), load(beam, rad))[1])
+    parts = measure(table.bench, used(stacks, *shots), shots).frames["camera_z1"]
+    assert loaded == [3, 3, 1]
+    assert np.abs(parts.counts.astype(int) - whole.counts.astype(int)).max() <= ROUNDING
+
+
 def used(stacks: Mapping[str, PatternStack], *shots: Shot) -> dict[str, PatternStack]:
     """Return only the stacks that `shots` name."""
     names = {name for shot in shots for name in shot.patterns}

@@ -57,6 +57,8 @@ class Beam(Device):
     """
 
     kind = "beam"
+    max_phases: int | None = None
+    """Most phases one sequence may have, where the driver has a limit; acquisition splits longer ones."""
 
     def __init__(self, name: str, clock: Clock, settings: BeamSettings) -> None:
         super().__init__(name, clock, settings)
