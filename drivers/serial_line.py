@@ -23,6 +23,9 @@ _SLICE_S = 0.05
 _WRITE_S = 0.2
 """Longest a command may take to leave: no hook blocks for longer."""
 
+_MOST_BYTES = 4096
+"""More than any answer has."""
+
 _QUIET_S = 0.05
 """A line on which nothing came for so long is quiet: 48 characters at 9600 baud."""
 
@@ -238,8 +241,12 @@ class SerialLine:
         return received
 
     def _arrived(self, command: str) -> bytes:
-        """Return what is there already."""
-        return self._guarded(command, lambda port: port.read(port.in_waiting) if port.in_waiting else b"")
+        """Return what is there already, up to `_MOST_BYTES`."""
+        arrived = b""
+        # of a socket pyserial tells only that there is something, so it comes byte by byte
+        while len(arrived) < _MOST_BYTES and (waiting := self._guarded(command, lambda port: port.in_waiting)):
+            arrived += self._guarded(command, lambda port, n=waiting: port.read(n))
+        return arrived
 
     def _write(self, command: str) -> None:
         data = command.encode("ascii") + self._dialect.send_end

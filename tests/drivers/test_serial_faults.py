@@ -164,6 +164,24 @@ def test_an_answer_that_comes_when_nobody_waits_any_more_is_thrown_away(case: Ca
     assert case.other(device) == case.answer
 
 
+@pytest.mark.parametrize("serve", [on_socket, on_pty])
+def test_an_answer_that_came_while_the_process_was_held_up_is_not_late(
+    stack: ExitStack, serve: Callable[[Instrument], Server]
+):
+    case = CASES["beam"]
+    server, device = opened(stack, case, serve)
+    expected = case.call(device)
+    held_until = time.monotonic() + LATE_S + 0.2
+
+    def hold_up() -> None:
+        while time.monotonic() < held_until:
+            pass
+
+    server.misbehave("late")
+    device.clock.on_wait.append(hold_up)
+    assert case.call(device) == expected
+
+
 def test_an_instrument_that_stays_silent_is_found_again_when_it_speaks(case: Case, stack: ExitStack):
     server, device = opened(stack, case)
     server.misbehave("silent", "silent")
