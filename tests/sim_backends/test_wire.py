@@ -152,6 +152,23 @@ def test_a_wired_bench_opens_again_and_leaves_no_thread(still: BenchFile):
         assert set(threading.enumerate()) <= before
 
 
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"devices.slit_stage.hardware.axes": {"y": {"id": "1"}}}, "axes y are named"),
+        ({"devices.cell.settings.min_temperature": "10 degC"}, "a TC200 regulates 20 to 200 degC"),
+        ({"devices.probe.hardware.channel": 1}, "channel 1 of 'rf' is that of"),
+        ({"devices.pump.hardware.carrier": "1 GHz"}, "Frequency out of range"),
+        ({"devices.pump.wire": "sim_backends.wire.Nothing"}, "device pump: no class 'sim_backends.wire.Nothing'"),
+    ],
+)
+def test_what_a_driver_refuses_leaves_nothing_open(overrides: dict[str, Any], says: str):
+    before = set(threading.enumerate())
+    with pytest.raises((ConfigError, DeviceError), match=says):
+        Bench(wired_file(**overrides), "wire").__enter__()
+    assert set(threading.enumerate()) <= before
+
+
 # ---- each driver moves the light
 
 
