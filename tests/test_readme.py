@@ -1,5 +1,6 @@
 """The README holds: its script runs, its commands are accepted, its overrides lead somewhere."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -33,11 +34,12 @@ def test_the_scripts_run_and_print(capsys: pytest.CaptureFixture[str]):
     for script in [text for kind, text in BLOCKS if kind == "python"]:
         exec(compile(script, "README.md", "exec"), {})
         printed.append(capsys.readouterr().out.splitlines())
-    frame, training, engine = printed
+    frame, training, engine, spots = printed
     assert "brightest pixel" in frame[-1]
     assert len(training) == 2
     assert "test digits right" in training[-1]
     assert "(5, 200, 200)" in engine[-1]
+    assert min(ast.literal_eval(spots[-1].split(": ")[1])) > 300
 
 
 @pytest.mark.parametrize("command", commands())
