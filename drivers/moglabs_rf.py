@@ -15,6 +15,7 @@ A box with one beam needs no connection: that beam has the box's `url` in its ow
 
 import math
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
@@ -93,7 +94,7 @@ class RfBox:
     """One box on one port, shared by the beams on its channels.
 
     The first beam that opens opens the port, the last one that closes closes it. A lost connection stays lost until all
-    of its beams are closed.
+    of its beams are closed. Beams take turns on it, as a watchdog switches all of them off at once.
 
     Args:
         name: Name in the bench file.
@@ -110,6 +111,7 @@ class RfBox:
         self._channels: dict[int, str] = {}
         self._users: set[str] = set()
         self._line: SerialLine | None = None
+        self._turn = threading.RLock()
 
     def claim(self, channel: int, beam: str) -> None:
         """Keep a channel for one beam.
@@ -129,23 +131,24 @@ class RfBox:
         Raises:
             ConnectError: No such port, another program has it, no such instrument answers; or it was lost.
         """
-        if self._line is None:
-            line = SerialLine(beam, clock, self.hardware, _MOGLABS)
-            line.open()
-            self._line = line
-        elif not self._line.is_open:
-            others = ", ".join(sorted(self._users))
-            raise ConnectError(
-                beam, f"the connection of '{self.name}' is lost; check its power and cable, then close {others} as well"
-            )
-        self._users.add(beam)
+        with self._turn:
+            if self._line is None:
+                line = SerialLine(beam, clock, self.hardware, _MOGLABS)
+                line.open()
+                self._line = line
+            elif not self._line.is_open:
+                others = ", ".join(sorted(self._users))
+                cure = f"check its power and cable, then close {others} as well"
+                raise ConnectError(beam, f"the connection of '{self.name}' is lost; {cure}")
+            self._users.add(beam)
 
     def leave(self, beam: str) -> None:
         """Forget a beam; when none is left the port is closed."""
-        self._users.discard(beam)
-        if not self._users and self._line is not None:
-            line, self._line = self._line, None
-            line.close()
+        with self._turn:
+            self._users.discard(beam)
+            if not self._users and self._line is not None:
+                line, self._line = self._line, None
+                line.close()
 
     def ask(self, beam: str, command: str, answer: str) -> re.Match[str]:
         """Return the match of the pattern `answer` with the answer to a command of `beam`.
@@ -153,10 +156,11 @@ class RfBox:
         Raises:
             DeviceError: It cannot be sent, or is not answered as it should be; names the beam and the command.
         """
-        if self._line is None:
-            raise ConnectError(beam, f"'{command}' was not sent, '{self.name}' is closed; open the beam first")
-        self._line.device = beam
-        return self._line.ask(command, answer)
+        with self._turn:
+            if self._line is None:
+                raise ConnectError(beam, f"'{command}' was not sent, '{self.name}' is closed; open the beam first")
+            self._line.device = beam
+            return self._line.ask(command, answer)
 
 
 class RfBeam(Beam):
@@ -204,19 +208,23 @@ class RfBeam(Beam):
 
     def _do_open(self) -> None:
         with ExitStack() as opened:
-            self._box.join(self.name, self.clock)
-            opened.callback(self._box.leave, self.name)
-            self._order(f"OFF,{self._rf.channel}")  # first, as all else may fail
-            if self._shutter:
-                self._shutter.connect()
-                opened.callback(self._shutter.disconnect)
-                self._shutter.switch(False)
+            with ExitStack() as dark:  # first, and both whatever fails: the shutter closes, the RF goes off
+                dark.callback(self._open_box, opened)
+                if self._shutter:
+                    self._shutter.connect()
+                    opened.callback(self._shutter.disconnect)
+                    self._shutter.switch(False)
             self._order(f"MODE,{self._rf.channel},NSB")
             self._order(f"LIMIT,{self._rf.channel},{self._dbm(self.settings.max_power_w):.3f}dBm")
             self._do_set_power(self.settings.power_w)
             self._do_set_detuning(0.0)
             self._do_set_phase(0.0)
             opened.pop_all()
+
+    def _open_box(self, opened: ExitStack) -> None:
+        self._box.join(self.name, self.clock)
+        opened.callback(self._box.leave, self.name)
+        self._order(f"OFF,{self._rf.channel}")
 
     def _do_close(self) -> None:
         with ExitStack() as both:

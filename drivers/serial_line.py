@@ -2,6 +2,7 @@
 
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -130,12 +131,8 @@ class SerialLine:
     def close(self) -> None:
         """Close the port; closing twice does nothing."""
         port, self._port = self._port, None
-        if port is None:
-            return
-        try:
-            port.close()
-        except OSError as error:  # an unplugged port is gone as well
-            logger.warning("%s: its port did not close: %s", self.device, error)
+        if port is not None:
+            _close(self.device, port)
 
     def tell(self, command: str) -> None:
         """Send a command that has no answer.
@@ -260,5 +257,14 @@ class SerialLine:
         try:
             return action(self._port)
         except OSError as error:
-            self.close()
+            lost, self._port = self._port, None
+            # aside, because pyserial may take its time and other devices, shutters above all, wait for their turn
+            threading.Thread(target=_close, args=(self.device, lost), daemon=True).start()
             raise ConnectError(self.device, f"lost its connection in '{command}' ({error}); {cure}") from error
+
+
+def _close(device: str, port: Any) -> None:
+    try:
+        port.close()
+    except OSError as error:  # an unplugged port is gone as well
+        logger.warning("%s: its port did not close: %s", device, error)

@@ -64,3 +64,7 @@ class RunAborted(LabError):
 
 class RunStopped(LabError):
     """The operator asked the run to stop."""
+
+
+class Interlock(LabError):
+    """There is, or may be, light where there must be none."""

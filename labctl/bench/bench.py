@@ -4,7 +4,7 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from labctl.bench.light_guard import LightGuard
 from labctl.bench.schema import BenchFile
 from labctl.bench.wires import served_wires
 from labctl.clock import Clock, ManualClock, WallClock
@@ -29,7 +30,8 @@ class Bench:
     """All devices of a bench file, on the table or simulated.
 
     Entering opens every device in the file's order; leaving, for whatever reason, switches beams off first, then
-    closes all devices in reverse order, and reports every failure together.
+    closes all devices in reverse order, and reports every failure together. Meanwhile a watchdog process stands by
+    where a beam has a driver.
 
     Args:
         file: What `load_bench` gave.
@@ -74,6 +76,7 @@ class Bench:
         self.dark_after_s: float | None = None
         self._lit_before_pause: list[str] = []
         self._light: Any = None
+        self._guard: LightGuard | None = None
 
     # ---- identity and belief
 
@@ -183,9 +186,13 @@ class Bench:
 
     def __enter__(self) -> Self:
         try:
+            self._guard = guard = self._light_guard()
             for name, device in self._build():
                 self.devices[name] = device
+                if isinstance(device, Beam):
+                    guard.watch(device, has_driver=name not in self.simulated or name in self.wired)
                 device.open()
+            guard.require_ready()
         except BaseException:
             self.close()
             raise
@@ -207,6 +214,9 @@ class Bench:
             return self._end(lambda device: device.close())
         finally:
             self.devices.clear()
+            guard, self._guard = self._guard, None
+            if guard:
+                guard.end()
             self._wires.close()
 
     def make_safe(self) -> float:
@@ -238,6 +248,11 @@ class Bench:
                 raise failure
         return [failure for failure in failures if isinstance(failure, Exception)]
 
+    def _light_guard(self) -> LightGuard:
+        beams = [name for name, entry in self.file.devices.items() if entry.kind == "beam"]
+        driven = [self._driver_spec(name) for name in beams if name not in self.simulated]
+        return LightGuard(self.file, self.clock, driven, not self.wired.isdisjoint(beams))
+
     # ---- light
 
     def darken(self) -> None:
@@ -258,6 +273,16 @@ class Bench:
             yield
         finally:
             self._all_off()
+
+    @contextmanager
+    def computing(self, longest_s: float = 60.0) -> Iterator[None]:
+        """Let the block, which waits for no device, last longer while there is light than the watchdog allows.
+
+        Args:
+            longest_s: How much longer.
+        """
+        with self._guard.patience(longest_s) if self._guard else nullcontext():
+            yield
 
     def _all_off(self) -> None:
         """Switch every beam off; one that fails, or a stop while it switches, does not keep the others lit."""

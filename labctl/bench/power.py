@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from labctl.bench.ceilings import ceilings
 from labctl.bench.planes import plane_rows
 from labctl.bench.power_row import HEADROOM, PowerRow
 from labctl.bench.schema import BenchFile
@@ -38,11 +39,11 @@ def power_table(file: BenchFile) -> list[PowerRow]:
         ConfigError: A plane has no light at all, so that nothing can be weighed against it.
     """
     if file.in_free_space:
-        return [_laser_row(file), *_meter_rows(file), *plane_rows(file)]
+        return [_laser_row(file), *_meter_rows(file), *_ceiling_rows(file), *plane_rows(file)]
     _require_some_light(file)
     values = believed(file.parameters())
     optics = build_stages(file, values, file.panel_bits)
-    rows = [_laser_row(file), *_meter_rows(file)]
+    rows = [_laser_row(file), *_meter_rows(file), *_ceiling_rows(file)]
     for one, scales in zip(optics, stage_scales(file, optics, file.all_settings, values), strict=True):
         rows += [*_geometry_rows(file, one.stage), _slit_row(file, one.stage)]
         rows += [*_light_rows(file, one, scales), *_camera_rows(file, one, scales)]
@@ -79,6 +80,13 @@ def _meter_rows(file: BenchFile) -> Iterator[PowerRow]:
     for meter, beam in file.meters.items():
         power, most = file.settings(beam).max_power_w, file.settings(meter).max_power_w
         yield PowerRow(meter, f"ceiling of {beam}", show(power, POWER), show(most, POWER), power <= most)
+
+
+def _ceiling_rows(file: BenchFile) -> Iterator[PowerRow]:
+    for ceiling in ceilings(file):
+        power = sum(file.settings(beam).power_w for beam in ceiling.beams)
+        what, most = f"light of {', '.join(sorted(ceiling.beams))}", show(ceiling.max_light_w, POWER)
+        yield PowerRow(ceiling.device, what, show(power, POWER), most, power <= ceiling.max_light_w)
 
 
 def _geometry_rows(file: BenchFile, stage: Stage) -> Iterator[PowerRow]:

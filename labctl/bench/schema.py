@@ -24,6 +24,7 @@ from labctl.optics.free_space.superpixel import SIDE
 from labctl.optics.layout import Layout
 from labctl.optics.multiplier.elements import Encode, centred_origin
 from labctl.optics.multiplier.stages import Stage
+from labctl.units import Seconds
 
 
 class DeviceEntry(StrictModel):
@@ -123,6 +124,18 @@ class Acquisition(StrictModel):
     retries: int = Field(default=2, ge=0)
 
 
+class WatchdogSettings(StrictModel):
+    """The process that switches beams off when the one that has the bench dies or hangs.
+
+    Args:
+        enabled: Whether there is one for beams behind drivers.
+        deadline_s: Longest time, while there is light, that may pass without a wait of the bench clock.
+    """
+
+    enabled: bool = True
+    deadline_s: Seconds = Field(default=2.0, ge=0.2)
+
+
 class Simulation(StrictModel):
     """How the twins behave.
 
@@ -159,6 +172,7 @@ class BenchFile(Layout):
         devices: Devices by name, in the order they open; they close in reverse, beams first.
         connections: What drivers share, by name; twins have no use for it.
         acquisition: How frames are taken.
+        watchdog: Who switches beams off when this process cannot.
         simulation: How the twins behave.
     """
 
@@ -167,6 +181,7 @@ class BenchFile(Layout):
     devices: Mapping[str, AnyEntry]
     connections: Mapping[str, ConnectionEntry] = Field(default_factory=dict)
     acquisition: Acquisition = Acquisition()
+    watchdog: WatchdogSettings = WatchdogSettings()
     simulation: Simulation
 
     def settings(self, device: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from labctl.clock import Clock
 from labctl.documents import StrictModel
 from labctl.errors import DeviceError, DeviceTimeout, LabError, LimitError, StateError
-from labctl.units import Seconds
+from labctl.units import Seconds, Watts
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,6 +27,17 @@ class DeviceSettings(StrictModel):
     """
 
     call_timeout_s: Seconds = 5.0
+
+
+class LitSettings(DeviceSettings):
+    """What every device has that light passes through or falls on.
+
+    Args:
+        max_light_w: Most power of all beams together that reach it, each as it enters the light path; losses on the way
+            do not count. No limit by default.
+    """
+
+    max_light_w: Watts | None = None
 
 
 def twin_serial(truth_seed: int, imperfection_scale: float) -> str:

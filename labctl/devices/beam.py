@@ -63,6 +63,10 @@ class Beam(Device):
     def __init__(self, name: str, clock: Clock, settings: BeamSettings) -> None:
         super().__init__(name, clock, settings)
         self.settings = settings
+        self.before_light: list[Callable[[Beam, float], None]] = []
+        """Called with the power in watts before there is light, or more or less of it; what raises here forbids it."""
+        self.after_dark: list[Callable[[Beam], None]] = []
+        """Called when the beam has been switched off."""
 
     @property
     def is_on(self) -> bool:
@@ -91,6 +95,7 @@ class Beam(Device):
     def on(self) -> None:
         """Switch the beam on and wait until it is."""
         self._require_open()
+        self._announce(self._do_power_w)
         self._ask(self._do_switch, True)
         self.clock.wait(self.settings.switch_s)
 
@@ -99,6 +104,7 @@ class Beam(Device):
         self._require_open()
         self._ask(self._do_switch, False)
         self.clock.wait(self.settings.switch_s)
+        self._tell_dark()
 
     def set_power(self, power_w: float) -> None:
         """Set the power in watts.
@@ -109,6 +115,8 @@ class Beam(Device):
         """
         self._require_open()
         self._require_within("power", power_w, 0.0, self.settings.max_power_w, "W")
+        if self.before_light and self._ask(self._do_is_on):
+            self._announce(lambda: power_w)
         self._ask(self._do_set_power, power_w)
 
     def set_phase(self, phase_rad: float) -> None:
@@ -161,8 +169,19 @@ class Beam(Device):
         interrupts += self._insist(self._wait_until_dark)
         if self._ask(self._do_is_on):
             raise StateError(self.name, "was switched off and still reports light; block it by hand now")
+        self._tell_dark()
         if interrupts:
             raise interrupts[0]
+
+    def _announce(self, power: Callable[[], float]) -> None:
+        if self.before_light:
+            power_w = self._ask(power)
+            for forbid in self.before_light:
+                forbid(self, power_w)
+
+    def _tell_dark(self) -> None:
+        for hear in self.after_dark:
+            hear(self)
 
     def _insist(self, action: Callable[[], None]) -> list[BaseException]:
         """Do it, once more if it was interrupted; return the interrupts."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from labctl.clock import Clock
-from labctl.devices.base import Device, DeviceSettings
+from labctl.devices.base import Device, LitSettings
 from labctl.devices.dmd import Trigger
 from labctl.devices.tag import TAG_BLOCKS, read_tags
 from labctl.errors import FrameLost, LimitError, StateError
@@ -19,7 +19,7 @@ from labctl.units import Fraction, Metres, Seconds
 Counts = NDArray[np.unsignedinteger]
 
 
-class CameraSettings(DeviceSettings):
+class CameraSettings(LitSettings):
     """What a camera is, for driver and twin alike.
 
     Args:

@@ -6,12 +6,12 @@ from typing import Self
 from pydantic import model_validator
 
 from labctl.clock import Clock
-from labctl.devices.base import Device, DeviceSettings
+from labctl.devices.base import Device, LitSettings
 from labctl.errors import DeviceTimeout
 from labctl.units import Celsius, KelvinPerSecond, Seconds
 
 
-class CellSettings(DeviceSettings):
+class CellSettings(LitSettings):
     """What a heated vapour cell is, for driver and twin alike.
 
     Args:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt, model_validator
 
 from labctl.clock import Clock
-from labctl.devices.base import Device, DeviceSettings
+from labctl.devices.base import Device, LitSettings
 from labctl.devices.pattern import Pattern, PatternStack, pattern_fault
 from labctl.devices.tag import NUMBER_BITS, TAG_BLOCKS, paint_tag
 from labctl.errors import LimitError, StateError
@@ -24,7 +24,7 @@ LONGEST_PICTURE_S = 10.0
 """Longest time one frame of a sequence can be shown."""
 
 
-class DMDSettings(DeviceSettings):
+class DMDSettings(LitSettings):
     """What a micromirror device is, for driver and twin alike.
 
     Args:

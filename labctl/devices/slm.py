@@ -3,13 +3,13 @@
 from abc import abstractmethod
 
 from labctl.clock import Clock
-from labctl.devices.base import Device, DeviceSettings
+from labctl.devices.base import Device, LitSettings
 from labctl.devices.pattern import Levels, Pattern, pattern_fault
 from labctl.errors import LimitError
 from labctl.units import Metres, Seconds
 
 
-class SLMSettings(DeviceSettings):
+class SLMSettings(LitSettings):
     """What a phase panel is, for driver and twin alike.
 
     Args:
