@@ -35,8 +35,9 @@ bench: $(INSTALLED) ## time labctl beside its peers, one thread
 	$(BIN)/python benchmarks/camera_frame.py
 	$(BIN)/python benchmarks/diffraction.py
 
-soak: $(INSTALLED) ## take 100,000 triggered frames with losses, repeats and tears injected
+soak: $(INSTALLED) ## take 100,000 frames with faults injected; end the owner of a bench in every way, 50 times by kill -9
 	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/safety.py --kills 50
 
 check: $(INSTALLED) ## lint, check formatting, types, and what imports what
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """How every command ends: a status, an exit code, and one JSON object where it is asked for.
 
-A command ends with `completed` or `stopped` (exit code 0), `failed` (1), `refused` (2) or `interrupted` (130); exit
-code 3 is kept for interlocks.
+A command ends with `completed` or `stopped` (exit code 0), `failed` (1), `refused` (2) or `interrupted` (130); one that
+failed because there may be light where there must be none ends with exit code 3.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import typer
 
 from labctl.cli import show
-from labctl.errors import ConfigError, LabError, StaleCalibration
+from labctl.errors import ConfigError, Interlock, LabError, StaleCalibration
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -23,6 +23,7 @@ WIRE = "wire"
 """What `--simulate` says for real drivers on instrument simulators."""
 
 EXIT_CODES = {"completed": 0, "stopped": 0, "failed": 1, "refused": 2, "interrupted": 130}
+INTERLOCKED = 3
 
 
 class Answer:
@@ -35,6 +36,7 @@ class Answer:
     def __init__(self, args: Sequence[str]) -> None:
         self.args = tuple(args)
         self.values: dict[str, Any] = {"status": "completed"}
+        self._interlocked = False
 
     @property
     def as_json(self) -> bool:
@@ -65,6 +67,7 @@ class Answer:
             return self.end("refused", self._usage(error))
         if not isinstance(error, LabError | ExceptionGroup):  # benches log the members of the groups they raise
             logger.error("unexpected error", exc_info=error)
+        self._interlocked = isinstance(error, Interlock)
         return self.end("failed", _describe(error))
 
     def _usage(self, error: Any) -> str:
@@ -84,7 +87,7 @@ class Answer:
             console.print(f"error: {line}", style="red", soft_wrap=True)
         if self.as_json:
             typer.echo(show.json_line(self.values))
-        if code := EXIT_CODES[self.values["status"]]:
+        if code := INTERLOCKED if self._interlocked else EXIT_CODES[self.values["status"]]:
             raise typer.Exit(code)
 
 

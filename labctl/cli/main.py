@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import partial, reduce
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -36,6 +36,9 @@ from labctl.plan import apply_changes, find_plans, load_plan
 from labctl.recorder import Recorder, ResumedRecorder, read_summary
 from labctl.records import Changes, Record
 from labctl.runner import Listener, Runner
+
+if TYPE_CHECKING:
+    from labctl.bench import Bench
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +191,7 @@ def _carry_out(
         answer.values["run"] = str(recorder.folder)
         rng = np.random.default_rng(bench.seed)
         with progress_on(console, order.budget.steps) as progress:
-            listeners = [recorder, progress, *also]
+            listeners = [_patient(bench, one) for one in (recorder, progress, *also)]
             runner = Runner(order.plan, bench, order.settings, rng, listeners, checkpoint, changed)
             signals.runner = runner
             outcome = runner.run()
@@ -202,6 +205,16 @@ def _carry_out(
     if message := outcome.summary.get("message"):
         console.print(message, soft_wrap=True)
     console.print(f"{outcome.status} after {show.duration(wall_s)}; run: {recorder.folder}", soft_wrap=True)
+
+
+def _patient(bench: "Bench", listener: Listener) -> Listener:
+    """Return a listener that the watchdog gives time, as a slow disk is no reason to end a run."""
+
+    def hear(record: Record) -> None:
+        with bench.computing():
+            listener(record)
+
+    return hear
 
 
 @app.command(cls=LabCommand)
@@ -301,6 +314,34 @@ def calibrations(
     if not as_json:
         empty = f"no calibrations of {file.name} in {root}; labctl calibrate makes them"
         show.console().print(entries_table(file.name, entries, made_on) if entries else empty)
+
+
+# ---- safety
+
+
+@app.command("safety-test", cls=LabCommand)
+def safety_test(
+    ctx: typer.Context,
+    bench: Annotated[str, typer.Argument(metavar="BENCH", help="Shipped name or path of a bench file.")],
+    simulate: Simulate = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Light the beams without asking.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """End the owner of a bench in every way, its beams lit at low power, and confirm that each ends dark."""
+    from labctl.bench import load_bench
+    from labctl.cli.safety.command import SafetyTest, require_dark, require_yes, rows_table
+
+    file, out = load_bench(bench), show.console(stderr=as_json)
+    test = SafetyTest(bench, file, simulated_names(simulate))
+    out.print(show.table("lit, several times", ("beam", "power"), test.powers))
+    if test.on_table and not yes:
+        require_yes(f"Light {', '.join(test.on_table)} on the table? Eyewear on, nobody near the beams")
+    rows = list(test.rows())
+    ctx.obj.values |= {"bench": file.name, "ways": [row.values() for row in rows]}
+    if not as_json:
+        out.print(rows_table(file.name, rows))
+    require_dark(file.name, rows)
 
 
 # ---- report

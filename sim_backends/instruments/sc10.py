@@ -17,13 +17,13 @@ class SC10Controller:
     def __init__(self, clock: Clock, blade_s: float = 0.01) -> None:
         self.enabled = False
         self.mode = 1
-        self._clock, self._blade_s = clock, blade_s
+        self._clock, self.blade_s = clock, blade_s
         self._moved_s = clock.now_s() - blade_s
 
     @property
     def is_closed(self) -> bool:
         """Whether the blade covers the hole."""
-        return not self.enabled and self._clock.now_s() - self._moved_s >= self._blade_s
+        return not self.enabled and self._clock.now_s() - self._moved_s >= self.blade_s
 
     def handle(self, line: str) -> str:
         """Return echo, answer and prompt for one command."""

@@ -54,7 +54,9 @@ class SocketServer:
             for one in (self._listener, self._woken):
                 selector.register(one, selectors.EVENT_READ)
             while not self._stopped.is_set():
-                for key, _ in selector.select():
+                # the client first: one that has gone makes room for the next, who may have come already
+                ready = sorted(selector.select(), key=lambda one: one[0].fileobj is self._listener)
+                for key, _ in ready:
                     if key.fileobj is self._listener:
                         self._admit(selector)
                     elif key.fileobj is self._client:
