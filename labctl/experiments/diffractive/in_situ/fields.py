@@ -136,7 +136,8 @@ class BenchFields:
 
     def modelled_forward(self, objects: Tensor) -> Forward:
         """Return what the calibrated model says objects become."""
-        *masks, output = self.model.forward(self.as_sent(objects), self.transmissions())
+        with self.bench.computing():
+            *masks, output = self.model.forward(self.as_sent(objects), self.transmissions())
         return Forward(masks, output)
 
     def brightest(self, objects: Tensor) -> Mapping[str, float]:
@@ -149,7 +150,8 @@ class BenchFields:
 
     def modelled_backward(self, errors: Tensor) -> list[Tensor]:
         """Return what the calibrated model says fields sent back from the output become behind every mask."""
-        return self.model.backward(errors, self.transmissions())
+        with self.bench.computing():
+            return self.model.backward(errors, self.transmissions())
 
     def as_sent(self, objects: Tensor) -> Tensor:
         """Return objects as the superpixels can write them."""
@@ -175,9 +177,10 @@ class BenchFields:
         counts = self._take(source, fields, shots, views)
         found = []
         for view in views:
-            one, two, three, four = counts[view.camera].unflatten(0, (-1, len(STEPS_RAD))).unbind(1)
-            per_field = 4 * math.sqrt(reference.electrons.value * self._electrons(view, source))
-            field = self._registered(torch.complex(one - three, two - four) / per_field, view)
+            with self.bench.computing():
+                one, two, three, four = counts[view.camera].unflatten(0, (-1, len(STEPS_RAD))).unbind(1)
+                per_field = 4 * math.sqrt(reference.electrons.value * self._electrons(view, source))
+                field = self._registered(torch.complex(one - three, two - four) / per_field, view)
             found.append(field)
         return found
 
@@ -192,11 +195,12 @@ class BenchFields:
         electrons = {}
         for view in views:
             counts, finer = taken.frames[view.camera].counts, view.pixels_per_sample
-            self._note_saturated(view.camera, counts)
             step = self.bench.file.settings(view.camera).electrons_per_count
-            per_pixel = torch.from_numpy(counts.astype(np.float32)) * step
             rows, columns = self.path.framed
-            electrons[view.camera] = per_pixel.reshape(-1, rows, finer, columns, finer).mean(dim=(2, 4))
+            with self.bench.computing():
+                self._note_saturated(view.camera, counts)
+                per_pixel = torch.from_numpy(counts.astype(np.float32)) * step
+                electrons[view.camera] = per_pixel.reshape(-1, rows, finer, columns, finer).mean(dim=(2, 4))
         return electrons
 
     def _note_saturated(self, camera: str, counts: NDArray[np.unsignedinteger]) -> None:

@@ -107,11 +107,12 @@ def _measured(fields: BenchFields, method: MethodName, objects: Tensor, loss: Lo
     errors = slope * forward.output.conj()
     backward = fields.backward if method == "optical" else fields.modelled_backward
     returned, imbalance, scale = _balanced(forward, backward, errors, slope)
-    products = [(m * u).sum(dim=0) for m, u in zip(returned, forward.masks, strict=True)]
-    pairs = zip(fields.model.panels, fields.phases, products, strict=True)
-    gradients = [panel.gradient(phase, product) for panel, phase, product in pairs]
-    noise = _balance_noise(fields, forward, returned, errors, slope)
-    allowed = [LARGEST_IMBALANCE + NOISE_SIGMAS * one for one in noise]
+    with fields.bench.computing():
+        products = [(m * u).sum(dim=0) for m, u in zip(returned, forward.masks, strict=True)]
+        pairs = zip(fields.model.panels, fields.phases, products, strict=True)
+        gradients = [panel.gradient(phase, product) for panel, phase, product in pairs]
+        noise = _balance_noise(fields, forward, returned, errors, slope)
+        allowed = [LARGEST_IMBALANCE + NOISE_SIGMAS * one for one in noise]
     return MaskGradient(value.item(), gradients, intensity.detach(), imbalance, allowed, scale)
 
 
