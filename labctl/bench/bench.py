@@ -249,7 +249,7 @@ class Bench:
         return [failure for failure in failures if isinstance(failure, Exception)]
 
     def _light_guard(self) -> LightGuard:
-        beams = [name for name, entry in self.file.devices.items() if entry.kind == "beam"]
+        beams = [name for name, entry in self.file.devices.items() if entry.kind == "beam" and entry.driver]
         driven = [self._driver_spec(name) for name in beams if name not in self.simulated]
         return LightGuard(self.file, self.clock, driven, not self.wired.isdisjoint(beams))
 
