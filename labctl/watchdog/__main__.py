@@ -115,8 +115,8 @@ def _rescue(charge: Charge, end: Literal["gone", "hung"]) -> ExitCode:
         "went without making its beams safe"
         if end == "gone"
         else f"did not wait on the bench clock for {charge.deadline_s:g} s while there was light: it was stuck and has "
-        "been ended (if it was only computing, let it call clock.wait(0) meanwhile, or give `watchdog: {deadline: ...}`"
-        " of the bench file more time)"
+        "been ended (if it was only computing, let it say so, `with bench.computing():`, or give `watchdog: {deadline: "
+        "...}` of the bench file more time)"
     )
     if charge.instruments_inside:
         _log(f"{what}; its instruments were simulated inside it and went with it")
