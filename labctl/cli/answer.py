@@ -36,7 +36,8 @@ class Answer:
     def __init__(self, args: Sequence[str]) -> None:
         self.args = tuple(args)
         self.values: dict[str, Any] = {"status": "completed"}
-        self._interlocked = False
+        self.interlocked = False
+        """Whether there may be light where there must be none."""
 
     @property
     def as_json(self) -> bool:
@@ -67,7 +68,7 @@ class Answer:
             return self.end("refused", self._usage(error))
         if not isinstance(error, LabError | ExceptionGroup):  # benches log the members of the groups they raise
             logger.error("unexpected error", exc_info=error)
-        self._interlocked = isinstance(error, Interlock)
+        self.interlocked |= isinstance(error, Interlock)
         return self.end("failed", _describe(error))
 
     def _usage(self, error: Any) -> str:
@@ -87,7 +88,7 @@ class Answer:
             console.print(f"error: {line}", style="red", soft_wrap=True)
         if self.as_json:
             typer.echo(show.json_line(self.values))
-        if code := INTERLOCKED if self._interlocked else EXIT_CODES[self.values["status"]]:
+        if code := INTERLOCKED if self.interlocked else EXIT_CODES[self.values["status"]]:
             raise typer.Exit(code)
 
 

@@ -196,6 +196,7 @@ def _carry_out(
             signals.runner = runner
             outcome = runner.run()
         answer.end(outcome.status, outcome.error)
+        answer.interlocked |= outcome.darkness_s is None
         wall_s = time.monotonic() - began_s
         own = {**answer.values, "dark_after_s": outcome.darkness_s, "wall_seconds": wall_s}
         answer.values |= {**outcome.summary, **own}

@@ -8,6 +8,7 @@ import pytest
 from labctl.cli.safety import command
 from labctl.cli.safety.trial import Trial
 from labctl.cli.safety.way import Request, Way
+from sim_backends.twins import TwinBeam
 from tests.cli.conftest import Labctl, labctl  # noqa: F401  a fixture
 from tests.safety.beams import SMALL_FOURIER
 
@@ -83,3 +84,13 @@ def test_instruments_in_another_process_time_the_dark_of_a_bench_that_has_wires(
     assert row.trial
     assert row.trial.passed, row
     assert row.trial.measured_by == "instruments, in another process"
+
+
+def test_a_run_that_does_not_end_dark_is_an_interlock_too(
+    labctl: Labctl,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(TwinBeam, "_do_is_on", lambda beam: True)
+    ended = labctl("run", "count", "--bench", str(SMALL_FOURIER), "--simulate", "--json")
+    assert ended.code == 3
+    assert "block the beams by hand" in ended.answer["error"]

@@ -24,7 +24,7 @@ def owner(request: Request) -> "subprocess.CompletedProcess[str]":
 
 
 def test_an_owner_that_hangs_is_ended_though_its_instruments_go_with_it(wired_beam: dict[str, object]):
-    overrides = {"devices.beam": wired_beam, "watchdog": {"deadline": "0.5 s"}}
+    overrides = {"devices.beam": wired_beam, "watchdog": {"deadline": "0.2 s"}}
     ended = owner(Request(str(SMALL_FOURIER), Way.HANG, overrides, simulate="wire"))
     assert ended.returncode != 0
     assert "it was stuck and has been ended" in ended.stderr
