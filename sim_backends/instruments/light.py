@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from functools import singledispatch
 
 from sim_backends.instruments.conversation import Instrument
+from sim_backends.instruments.dlc_pro import DlcPro
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.sc10 import SC10Controller
 
 
 @singledispatch
 def passes_light(instrument: Instrument) -> Mapping[str, bool]:
-    """Return by output (RF channel, shutter) whether light passes; nothing for an instrument no light goes through."""
+    """Return by output (RF channel, shutter, laser current) whether light passes; nothing where none goes through."""
     return {}
 
 
@@ -23,6 +24,12 @@ def _(instrument: MoglabsRf) -> Mapping[str, bool]:
 @passes_light.register
 def _(instrument: SC10Controller) -> Mapping[str, bool]:
     return {"shutter": instrument.enabled}
+
+
+@passes_light.register
+def _(instrument: DlcPro) -> Mapping[str, bool]:
+    gains = ("dl", "amp")
+    return {gain: instrument.parameters[f"{instrument.head}:{gain}:cc:enabled"] == "#t" for gain in gains}
 
 
 def closing_s(instrument: Instrument) -> float:
@@ -41,6 +48,7 @@ class LightWatch:
 
     def __init__(self, instrument: Instrument, tell: Callable[[str, bool, int], None]) -> None:
         self.line_end = instrument.line_end
+        self.greeting = getattr(instrument, "greeting", "")
         self._instrument, self._tell = instrument, tell
 
     def handle(self, line: str) -> str:
