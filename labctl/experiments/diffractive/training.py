@@ -76,8 +76,11 @@ class Training:
             yield number
 
     def _epoch(self, number: int) -> float:
-        recipe, samples, losses = self._recipe, self._objective.samples, []
+        recipe, samples = self._recipe, self._objective.samples
         per_epoch = math.ceil(samples / recipe.batch_size)
+        # one tensor for all: a small one kept from every step leaves no room for the next step's large ones where its
+        # own were, and memory grows by gigabytes in an epoch
+        losses = torch.zeros(per_epoch, device=next(iter(self.latent.values())).device)
         order = self._rng.permutation(samples)
         for batch in range(per_epoch):
             for group in self._optimiser.param_groups:
@@ -87,8 +90,8 @@ class Training:
             loss = self._objective.loss(chosen)
             loss.backward()
             self._optimiser.step()
-            losses.append(loss.detach())
-        return float(torch.stack(losses).mean())
+            losses[batch] = loss.detach()
+        return float(losses.mean())
 
     def _copies(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.latent.items()}
