@@ -312,6 +312,20 @@ def test_a_failed_sequence_leaves_the_next_one_alone():
         assert run_mda(core, SEQUENCE) == 24
 
 
+def test_a_sequence_still_under_way_ends_before_the_core_does():
+    long = SEQUENCE.replace(time_plan={"interval": 0.01, "loops": 5000})
+    with small() as bench:
+        with unicore(bench, PRESETS) as core:
+            taken = threading.Event()
+            core.mda.events.frameReady.connect(taken.set)
+            thread: Any = core.run_mda(long)
+            assert taken.wait(10)
+        assert not thread.is_alive()
+        assert core.mda.status.finish_reason == "canceled"
+        assert core.fault is None
+        assert not bench.beam("beam").is_on
+
+
 def test_a_cancelled_sequence_is_no_completed_one(core: BenchCore):
     def cancel(*_: Any) -> None:
         core.mda.cancel()
