@@ -19,7 +19,8 @@ START_S = 120.0
 """Longest until every beam is lit: Python, the bench, its devices."""
 
 END_S = 30.0
-"""Longest until the owner and its watchdog have ended, beyond the deadline that a hang is noticed by."""
+"""Longest until the owner and its watchdog have ended, beyond the deadline that a hang is noticed by; and longest until
+an owner has ended that is told to."""
 
 _DARK = ": dark, "
 """What the watchdog says of a beam that is."""
@@ -138,8 +139,16 @@ class _Owner:
         end_s = time.monotonic() + timeout_s
         for reader in self._readers:
             reader.join(max(end_s - time.monotonic(), 0.0))
-        self.process.kill()
-        return self.process.wait(), tuple(self._words)
+        return self._stop(), tuple(self._words)
+
+    def _stop(self) -> int:
+        """End the process and return its exit code; one that still has beams to switch off may do so."""
+        try:
+            self.process.terminate()
+            return self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
     @property
     def dark_by_watchdog_ns(self) -> int | None:
@@ -172,8 +181,7 @@ class _Owner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
+        self._stop()
         for reader in self._readers:
             reader.join()
         for stream in (self.process.stdout, self.process.stderr):
