@@ -95,7 +95,7 @@ def try_way(
         if instruments:
             dark_ns, by = instruments.dark_since_ns(outputs, timeout_s=1.0), "instruments, in another process"
         elif request.way.needs_watchdog:
-            dark_ns, by = owner.dark_by_watchdog_ns, "watchdog, by its own readings"
+            dark_ns, by = owner.dark_by_watchdog_ns(lit["watched"]), "watchdog, by its own readings"
         else:
             dark_ns, by = owner.dark_ns, "owner, by its own readings"
     after_s = None if dark_ns is None else max(dark_ns - end_ns, 0) / 1e9
@@ -150,10 +150,10 @@ class _Owner:
             self.process.kill()
             return self.process.wait()
 
-    @property
-    def dark_by_watchdog_ns(self) -> int | None:
-        """When the watchdog had said of its last beam that it is dark; None where it failed or said nothing."""
-        return None if self._failed else max(self._dark_by_watchdog, default=None)
+    def dark_by_watchdog_ns(self, beams: int) -> int | None:
+        """Return when the watchdog had said of the last of so many beams that it is dark; None where it has not."""
+        known = not self._failed and len(self._dark_by_watchdog) >= beams
+        return max(self._dark_by_watchdog, default=None) if known else None
 
     def _read_events(self, stream: IO[str]) -> None:
         for line in stream:
