@@ -11,7 +11,7 @@ Needs `labctl[hardware]`; pymmcore-plus calls its Python devices experimental.
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -41,7 +41,7 @@ from labctl.bench.pixels import pixel_m
 from labctl.bench.presets import Written, read_presets
 from labctl.clock import SLICE_S
 from labctl.devices import SLM, Beam, Camera, PowerMeter, Stage, VapourCell
-from labctl.errors import ConfigError, FrameLost, RunStopped
+from labctl.errors import ConfigError, FrameLost, LabError, RunStopped
 
 logger = logging.getLogger(__name__)
 
@@ -264,7 +264,11 @@ def _served(core: BenchCore) -> Iterator[None]:
             except Exception:  # an interlock of whatever kind
                 logger.exception("%s: beams go off", core.bench.file.name)
                 core.mda.cancel()
-                core.darken()
+                with core.access(), ExitStack() as beams:
+                    for beam in core.bench.beams:
+                        beams.callback(beam.make_safe)
+                with suppress(LabError):  # the beams are off; whoever listens to the core is told
+                    core.darken()
                 return
 
     server = Thread(target=serve, name=f"labctl {core.bench.file.name}", daemon=True)

@@ -244,6 +244,21 @@ def test_an_interlock_that_trips_while_nothing_happens_switches_the_beams_off(co
         core.raise_fault()
 
 
+def test_an_interlock_that_stays_tripped_does_not_keep_the_beams_on(core: BenchCore):
+    core.setShutterOpen("beam", True)
+    beam, clock, dark = core.bench.beam("beam"), core.bench.clock, threading.Event()
+
+    def trip() -> None:
+        raise RunAborted("the door is open")
+
+    beam.after_dark.append(lambda _: dark.set())
+    clock.on_wait.append(trip)
+    assert dark.wait(10)
+    with core.access():  # the one who switched it off has done so
+        clock.on_wait.remove(trip)
+        assert not beam.is_on
+
+
 # ---- failures
 
 
