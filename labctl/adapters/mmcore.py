@@ -11,7 +11,7 @@ Needs `labctl[hardware]`; pymmcore-plus calls its Python devices experimental.
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -41,7 +41,7 @@ from labctl.bench.pixels import pixel_m
 from labctl.bench.presets import Written, read_presets
 from labctl.clock import SLICE_S
 from labctl.devices import SLM, Beam, Camera, PowerMeter, Stage, VapourCell
-from labctl.errors import ConfigError, FrameLost, RunStopped
+from labctl.errors import ConfigError, FrameLost, LabError, RunStopped
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ class BenchCore(UniMMCore):
         self.setChannelGroup(GROUP)
         self.engine = BenchEngine(self)
         self.mda.set_engine(self.engine)
+        self._under_way: Thread | None = None
 
     @property
     def fault(self) -> Exception | None:
@@ -127,6 +128,19 @@ class BenchCore(UniMMCore):
         with ExitStack() as beams:
             for beam in self.beams:
                 beams.callback(self.setShutterOpen, beam, False)
+
+    def run_mda(self, *args: Any, **options: Any) -> Thread:
+        """Take a sequence in a thread of its own, as pymmcore-plus does; it is ended before the core is unloaded."""
+        self._under_way = super().run_mda(*args, **options)
+        return self._under_way
+
+    def end_sequences(self) -> None:
+        """Cancel the sequence under way and live view, and return when neither touches a device any more."""
+        while self._under_way is not None and self._under_way.is_alive():
+            self.mda.cancel()  # which one that is still starting does not hear
+            self._under_way.join(SLICE_S)
+        if self.isSequenceRunning():
+            self.stopSequenceAcquisition()
 
     def setCameraDevice(self, cameraLabel: str) -> None:  # noqa: N802  pymmcore's name
         """Choose the current camera, and with it the size of a pixel."""
@@ -207,7 +221,9 @@ def _parts(stage: Stage, access: Access) -> list[tuple[str, PyDevice]]:
 def unicore(
     bench: Bench, presets: Written | None = None, *, camera: str | None = None, magnification: float | None = None
 ) -> Iterator[BenchCore]:
-    """Give a core of an open bench for the time of the block; then beams are off and its devices unloaded.
+    """Give a core of an open bench for the time of the block.
+
+    Then sequences still under way are cancelled and waited for, beams are off, and its devices unloaded.
 
     Args:
         bench: As for `BenchCore`.
@@ -222,7 +238,10 @@ def unicore(
     core = BenchCore(bench, presets, camera=camera, magnification=magnification)
     try:
         with bench.dark_at_end(), _served(core):
-            yield core
+            try:
+                yield core
+            finally:
+                core.end_sequences()
     finally:
         core.unloadAllDevices()
 
@@ -245,7 +264,11 @@ def _served(core: BenchCore) -> Iterator[None]:
             except Exception:  # an interlock of whatever kind
                 logger.exception("%s: beams go off", core.bench.file.name)
                 core.mda.cancel()
-                core.darken()
+                with core.access(), ExitStack() as beams:
+                    for beam in core.bench.beams:
+                        beams.callback(beam.make_safe)
+                with suppress(LabError):  # the beams are off; whoever listens to the core is told
+                    core.darken()
                 return
 
     server = Thread(target=serve, name=f"labctl {core.bench.file.name}", daemon=True)

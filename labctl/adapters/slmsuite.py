@@ -8,6 +8,8 @@
 
 The bench stays the owner: it opens and closes the devices, switches the beams, and is used from one thread. Exposures
 are read back from the camera; what slmsuite itself remembers (`slm.phase`, `slm.display`) is what it showed last.
+slmsuite may compute between two exposures for longer than the bench's watchdog allows while beams are on: on a table,
+give `watchdog: {deadline: ...}` of the bench file more time than that.
 
 slmsuite tries a failed exposure again, and ignores the failure of the one it takes to learn a camera's data type. Here
 a device's first fault is kept as `fault`, and every later use of it raises that again, until whoever has cured the

@@ -161,6 +161,10 @@ class Bench:
         """All open beams."""
         return [device for device in self.devices.values() if isinstance(device, Beam)]
 
+    def has_driver(self, name: str) -> bool:
+        """Return whether a device has its driver here, on the table or on a simulated instrument, and is no twin."""
+        return name not in self.simulated or name in self.wired
+
     def state(self) -> dict[str, dict[str, Any]]:
         """Return what every device reports now, by name."""
         return {name: device.state() for name, device in self.devices.items()}
@@ -190,7 +194,7 @@ class Bench:
             for name, device in self._build():
                 self.devices[name] = device
                 if isinstance(device, Beam):
-                    guard.watch(device, has_driver=name not in self.simulated or name in self.wired)
+                    guard.watch(device, has_driver=self.has_driver(name))
                 device.open()
             guard.require_ready()
         except BaseException:

@@ -92,7 +92,7 @@ def _levels(panel: str, value: Any) -> NDArray[Any]:
 
         with Image.open(path) as image:
             return np.asarray(image)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise ConfigError(f"{panel}: {path}: cannot be read as an image: {error}") from error
 
 

@@ -3,14 +3,15 @@
 import logging
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 from pydantic import model_validator
 
 from labctl.clock import Clock
 from labctl.devices.base import Device, DeviceSettings
-from labctl.errors import LimitError, StateError
+from labctl.errors import DeviceError, LimitError, StateError
 from labctl.units import Hertz, Seconds, Watts
 
 logger = logging.getLogger(__name__)
@@ -167,8 +168,7 @@ class Beam(Device):
         """Switch off and return when the beam is dark; a Ctrl-C in between is raised after that."""
         interrupts = self._insist(lambda: self._ask(self._do_switch, False))
         interrupts += self._insist(self._wait_until_dark)
-        if self._ask(self._do_is_on):
-            raise StateError(self.name, "was switched off and still reports light; block it by hand now")
+        interrupts += self._insist(self._require_dark)
         self._tell_dark()
         if interrupts:
             raise interrupts[0]
@@ -184,15 +184,35 @@ class Beam(Device):
             hear(self)
 
     def _insist(self, action: Callable[[], None]) -> list[BaseException]:
-        """Do it, once more if it was interrupted; return the interrupts."""
+        """Do it, once more if something other than this beam ended it; return the interrupts.
+
+        A stop, an interlock, or another device that fails at every wait is not asked a second time.
+        """
         try:
             action()
-        except Exception:
-            raise
+        except Exception as error:
+            if isinstance(error, DeviceError) and error.device == self.name:
+                raise
+            with self._regardless_of(error):
+                action()
         except BaseException as interrupt:
             action()
             return [interrupt]
         return []
+
+    @contextmanager
+    def _regardless_of(self, error: Exception) -> Iterator[None]:
+        """Let nobody end the block's waits: whatever would, the dark that the block is for comes first."""
+        logger.warning("%s: goes dark all the same: %s", self.name, error or type(error).__name__)
+        checks, self.clock.on_wait = self.clock.on_wait, []
+        try:
+            yield
+        finally:
+            self.clock.on_wait = checks
+
+    def _require_dark(self) -> None:
+        if self._ask(self._do_is_on):
+            raise StateError(self.name, "was switched off and still reports light; block it by hand now")
 
     def _wait_until_dark(self) -> None:
         """Wait the time switching takes, and as long again while there still is light."""
@@ -208,12 +228,8 @@ class Beam(Device):
         try:
             self.clock.wait(duration_s)
         except Exception as error:
-            logger.warning("%s: goes dark all the same: %s", self.name, error or type(error).__name__)
-            checks, self.clock.on_wait = self.clock.on_wait, []
-            try:
+            with self._regardless_of(error):
                 self.clock.wait(start + duration_s - self.clock.now_s())
-            finally:
-                self.clock.on_wait = checks
 
     @abstractmethod
     def _do_is_on(self) -> bool: ...

@@ -139,7 +139,8 @@ def _answer(line: str) -> None:
 
 
 def _log(line: str) -> None:
-    with suppress(OSError, ValueError):  # whoever would read it may be gone as well
+    # whoever would read it may be gone as well, and pythonw has no stderr; the beams still have to go off
+    with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"labctl watchdog: {line}\n")
         sys.stderr.flush()
 
@@ -147,5 +148,4 @@ def _log(line: str) -> None:
 if __name__ == "__main__":
     # threads of drivers that hang are left behind
     code = main()
-    sys.stderr.flush()
     os._exit(code)

@@ -84,8 +84,10 @@ class Watchdog:
             return
         too_late = threading.Timer(START_S, self._process.kill)
         too_late.start()
-        answer = self._answers.readline().strip()
-        too_late.cancel()
+        try:
+            answer = self._answers.readline().strip()
+        finally:
+            too_late.cancel()
         if answer != "ready":
             reason = answer or f"it ended, or was not ready within {START_S:g} s; its own words are on stderr"
             raise StateError(_NAME, f"no beam is lit without one, and it did not start: {reason}")
@@ -132,9 +134,11 @@ class Watchdog:
         """
         if self._lit:
             self._tell(f"busy {longest_s}")
-        yield
-        if self._lit:
-            self._tell("beat")
+        try:
+            yield
+        finally:
+            if self._lit:
+                self._tell("beat")
 
     def _tell(self, line: str) -> None:
         if self._lost:  # what makes the beams dark now waits on the clock as well

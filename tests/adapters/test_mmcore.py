@@ -244,6 +244,21 @@ def test_an_interlock_that_trips_while_nothing_happens_switches_the_beams_off(co
         core.raise_fault()
 
 
+def test_an_interlock_that_stays_tripped_does_not_keep_the_beams_on(core: BenchCore):
+    core.setShutterOpen("beam", True)
+    beam, clock, dark = core.bench.beam("beam"), core.bench.clock, threading.Event()
+
+    def trip() -> None:
+        raise RunAborted("the door is open")
+
+    beam.after_dark.append(lambda _: dark.set())
+    clock.on_wait.append(trip)
+    assert dark.wait(10)
+    with core.access():  # the one who switched it off has done so
+        clock.on_wait.remove(trip)
+        assert not beam.is_on
+
+
 # ---- failures
 
 
@@ -310,6 +325,20 @@ def test_a_failed_sequence_leaves_the_next_one_alone():
         with pytest.raises(DeviceError):
             run_mda(core, SEQUENCE)
         assert run_mda(core, SEQUENCE) == 24
+
+
+def test_a_sequence_still_under_way_ends_before_the_core_does():
+    long = SEQUENCE.replace(time_plan={"interval": 0.01, "loops": 5000})
+    with small() as bench:
+        with unicore(bench, PRESETS) as core:
+            taken = threading.Event()
+            core.mda.events.frameReady.connect(taken.set)
+            thread: Any = core.run_mda(long)
+            assert taken.wait(10)
+        assert not thread.is_alive()
+        assert core.mda.status.finish_reason == "canceled"
+        assert core.fault is None
+        assert not bench.beam("beam").is_on
 
 
 def test_a_cancelled_sequence_is_no_completed_one(core: BenchCore):

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from labctl.cli.safety.way import Way
+from labctl.cli.safety.trial import try_way
+from labctl.cli.safety.way import Request, Way
+from tests.safety.beams import started_instruments
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -40,3 +42,12 @@ def test_a_shutter_closes_though_its_modulator_is_unplugged_and_somebody_is_told
     trial = safety.attempt(Way.KILL, random.Random(3), strike=safety.unplugging(0), outputs=(shutter, *other))
     assert trial.passed, trial
     assert safety.by_hand(trial)
+
+
+def test_where_nobody_sees_the_light_the_watchdog_must_have_spoken_of_every_beam(safety: Any):
+    with started_instruments(2) as instruments:
+        request = Request(str(safety.BENCH), Way.KILL, safety.overrides(instruments.where), safety.TWINS)
+        trial = try_way(request, safety.DEADLINE_S)
+    assert trial.passed, trial
+    assert trial.measured_by == "watchdog, by its own readings"
+    assert sum(": dark, " in line for line in trial.words) == 2

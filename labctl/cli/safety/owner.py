@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 _STEP_S = 0.02
 """Time between two safe points."""
 
+_ALONE_S = 30.0
+"""An owner that is to be ended from outside and has not been by then ends by itself: whoever was to do it is gone."""
+
 
 class ExerciseSettings(Settings):
     """How to end."""
@@ -47,7 +50,8 @@ def exercise(
         beam.set_power(LOW * beam.settings.max_power_w)
         beam.on()
     dark = [beam.name for beam in bench.beams if not beam.is_on]
-    _tell("lit", dark=dark)
+    watched = [beam.name for beam in bench.beams if bench.has_driver(beam.name)]
+    _tell("lit", dark=dark, watched=len(watched))
     yield Record("lit", 0, bench.clock.now_s())
     if not settings.way.waits:
         _tell("ending")
@@ -61,13 +65,14 @@ def exercise(
         signal.raise_signal(signal.SIGINT)
     if settings.way is Way.TERMINATE:
         signal.raise_signal(signal.SIGTERM)
-    index = 0
-    while True:
+    index, until_s = 0, bench.clock.now_s() + _ALONE_S
+    while bench.clock.now_s() < until_s:
         index += 1
         if settings.restless:
             _fidget(bench.beams, rng)
         bench.clock.wait(_STEP_S)
         yield Record("lit", index, bench.clock.now_s())
+    raise LabError(f"nobody has ended this owner within {_ALONE_S:g} s; its beams go off, run the safety test again")
 
 
 def _fidget(beams: Sequence[Beam], rng: np.random.Generator) -> None:

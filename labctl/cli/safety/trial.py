@@ -19,7 +19,8 @@ START_S = 120.0
 """Longest until every beam is lit: Python, the bench, its devices."""
 
 END_S = 30.0
-"""Longest until the owner and its watchdog have ended, beyond the deadline that a hang is noticed by."""
+"""Longest until the owner and its watchdog have ended, beyond the deadline that a hang is noticed by; and longest until
+an owner has ended that is told to."""
 
 _DARK = ": dark, "
 """What the watchdog says of a beam that is."""
@@ -94,7 +95,7 @@ def try_way(
         if instruments:
             dark_ns, by = instruments.dark_since_ns(outputs, timeout_s=1.0), "instruments, in another process"
         elif request.way.needs_watchdog:
-            dark_ns, by = owner.dark_by_watchdog_ns, "watchdog, by its own readings"
+            dark_ns, by = owner.dark_by_watchdog_ns(lit["watched"]), "watchdog, by its own readings"
         else:
             dark_ns, by = owner.dark_ns, "owner, by its own readings"
     after_s = None if dark_ns is None else max(dark_ns - end_ns, 0) / 1e9
@@ -138,13 +139,21 @@ class _Owner:
         end_s = time.monotonic() + timeout_s
         for reader in self._readers:
             reader.join(max(end_s - time.monotonic(), 0.0))
-        self.process.kill()
-        return self.process.wait(), tuple(self._words)
+        return self._stop(), tuple(self._words)
 
-    @property
-    def dark_by_watchdog_ns(self) -> int | None:
-        """When the watchdog had said of its last beam that it is dark; None where it failed or said nothing."""
-        return None if self._failed else max(self._dark_by_watchdog, default=None)
+    def _stop(self) -> int:
+        """End the process and return its exit code; one that still has beams to switch off may do so."""
+        try:
+            self.process.terminate()
+            return self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def dark_by_watchdog_ns(self, beams: int) -> int | None:
+        """Return when the watchdog had said of the last of so many beams that it is dark; None where it has not."""
+        known = not self._failed and len(self._dark_by_watchdog) >= beams
+        return max(self._dark_by_watchdog, default=None) if known else None
 
     def _read_events(self, stream: IO[str]) -> None:
         for line in stream:
@@ -172,8 +181,7 @@ class _Owner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
+        self._stop()
         for reader in self._readers:
             reader.join()
         for stream in (self.process.stdout, self.process.stderr):
