@@ -32,6 +32,11 @@ class SafeBench(Protocol):
         """The bench's clock."""
         ...
 
+    @property
+    def dark_after_s(self) -> float | None:
+        """Seconds that `make_safe` took to make it dark; None where it is not known to be."""
+        ...
+
     def make_safe(self) -> float:
         """Bring everything into its safe state and return the seconds until it was dark."""
         ...
@@ -200,7 +205,7 @@ class Runner:
     def _run(self) -> Outcome:
         on_wait = self.bench.clock.on_wait
         on_wait.append(self._check)
-        summary, darkness_s = None, None
+        summary = None
         ran = closed = safe = Outcome("failed", error="ended together with the interpreter")
         try:
             summary, ran = self._attempt(self._iterate)
@@ -209,8 +214,8 @@ class Runner:
                 on_wait.remove(self._check)  # first, so that the plan's own clean-up can wait undisturbed
                 _, closed = self._attempt(self._close)
             finally:
-                darkness_s, safe = self._attempt(self._make_safe)
-                outcome = self._finish([ran, closed, safe], summary or {}, darkness_s)
+                _, safe = self._attempt(self._make_safe)
+                outcome = self._finish([ran, closed, safe], summary or {}, self.bench.dark_after_s)
         return outcome
 
     def _attempt(self, action: Callable[[], _T]) -> tuple[_T | None, Outcome]:
@@ -269,6 +274,8 @@ class Runner:
             return self.bench.make_safe()
         except Exception as error:
             _log.exception("%s: the bench could not be made safe", self.plan.name)
+            if self.bench.dark_after_s is not None:
+                raise RunAborted(str(error)) from error
             raise RunAborted(f"the bench is not known to be dark, close the shutters by hand: {error}") from error
 
     def _publish(self, record: Record) -> None:

@@ -26,6 +26,7 @@ class FakeBench:
         self.clock = ManualClock()
         self.log: list[str] = []
         self.faults = faults
+        self.dark_after_s: float | None = None
 
     def act(self, name: str) -> None:
         self.log.append(name)
@@ -34,6 +35,7 @@ class FakeBench:
 
     def make_safe(self) -> float:
         self.act("make_safe")
+        self.dark_after_s = 0.25
         return 0.25
 
     def darken(self) -> None:

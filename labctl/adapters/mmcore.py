@@ -256,12 +256,17 @@ def _served(core: BenchCore) -> Iterator[None]:
     ended = Event()
 
     def serve() -> None:
+        tripped = ""
         while not ended.wait(SLICE_S):
             try:
                 with core.access():
                     for check in tuple(core.bench.clock.on_wait):
                         check()
-            except Exception:  # an interlock of whatever kind
+                tripped = ""
+            except Exception as interlock:  # of whatever kind
+                if str(interlock) == tripped:  # said before; it may stay so for long
+                    continue
+                tripped = str(interlock)
                 logger.exception("%s: beams go off", core.bench.file.name)
                 core.mda.cancel()
                 with core.access(), ExitStack() as beams:
@@ -269,7 +274,6 @@ def _served(core: BenchCore) -> Iterator[None]:
                         beams.callback(beam.make_safe)
                 with suppress(LabError):  # the beams are off; whoever listens to the core is told
                     core.darken()
-                return
 
     server = Thread(target=serve, name=f"labctl {core.bench.file.name}", daemon=True)
     server.start()

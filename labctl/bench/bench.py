@@ -232,7 +232,8 @@ class Bench:
         failures = self._end(lambda device: device.make_safe())
         if failures:
             which = "; ".join(map(str, failures))
-            raise ExceptionGroup(f"bench {self.file.name} is not safe, block the beams by hand: {which}", failures)
+            what = "is not safe, block the beams by hand" if self.dark_after_s is None else "is dark, but not safe"
+            raise ExceptionGroup(f"bench {self.file.name} {what}: {which}", failures)
         return self.dark_after_s or 0.0
 
     def _end(self, finish: Callable[[Device], None]) -> list[Exception]:
@@ -241,11 +242,13 @@ class Bench:
         A Ctrl-C that comes in between is raised when all devices have had their turn.
         """
         self._lit_before_pause = []  # a pause that was not resumed must not light beams in the next run
+        self.dark_after_s = None
         start = self.clock.now_s()
         beams = list(self.beams)
         others = [device for device in reversed(self.devices.values()) if device not in beams]
         failures = [failure for beam in beams for failure in _attempt(finish, beam)]
-        self.dark_after_s = self.clock.now_s() - start
+        if not any(isinstance(failure, Exception) for failure in failures):
+            self.dark_after_s = self.clock.now_s() - start
         failures += [failure for device in others for failure in _attempt(finish, device)]
         for failure in failures:
             if not isinstance(failure, Exception):

@@ -51,7 +51,8 @@ def describe_stack(
 class ImageStack:
     """The frames of a run in one OME-Zarr: one image (t, c, z, y, x) per position, one chunk per frame.
 
-    All frames have their places from the beginning; those that were not taken are 0 and need no disk.
+    All frames have their places from the beginning; those that were not taken are 0 and need no disk. Which were taken
+    the run's lines say: one that was killed may have left a frame without its line, taken again when it is resumed.
 
     Args:
         folder: Folder of the run.
