@@ -7,7 +7,8 @@ aberration; and how even spots are that were corrected by what the camera saw. T
 
 A frame of this size is computed in about half a second, three are needed for each superpixel, and the panel has 2280 of
 them: an hour and a half. So only every third row and fifth column of superpixels is measured (`--stride`), and slmsuite
-continues the slopes it found into those between; a truth seed then takes six minutes. `--stride 1 1` measures all.
+continues the slopes it found into those between; a truth seed then takes six minutes. `--stride 1 1` measures all; more
+than 3 5 is refused, as slopes from farther apart are joined wrongly and the correction ruins the peak.
 """
 
 import argparse
@@ -192,6 +193,10 @@ def main() -> None:
     parser.add_argument("--truth-seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--stride", type=int, nargs=2, default=[3, 5], help="rows and columns of superpixels per step")
     options = parser.parse_args()
+    if options.stride[0] > 3 or options.stride[1] > 5:
+        parser.error(
+            f"--stride {options.stride[0]} {options.stride[1]}: at most 3 5; slopes from farther apart do not join"
+        )
     torch.set_num_threads(1)
     console, file = Console(), load_bench("fourier")
     table = Table("truth seed")

@@ -127,6 +127,8 @@ class MMCore:
 
         core, self._core = self._core, None
         atexit.unregister(self._unload)
+        if core.isSequenceRunning():  # nothing unloads while a camera runs
+            core.stopSequenceAcquisition()
         CMMCore.registerCallback(core, None)  # pymmcore-plus lets only its base class do this
         core.unloadAllDevices()
 

@@ -348,7 +348,8 @@ def _simulated(file: BenchFile, simulate: bool | Collection[str]) -> frozenset[s
     unknown = sorted(names - set(file.devices))
     if unknown:
         raise ConfigError(
-            f"--simulate {', '.join(unknown)}: not in bench {file.name}; it has {', '.join(file.devices)}"
+            f"--simulate {', '.join(unknown)}: not in bench {file.name}; it has {', '.join(file.devices)}; or write "
+            "`wire` alone, for real drivers on simulated instruments"
         )
     joined = names & file.light_devices
     if joined and joined != file.light_devices:

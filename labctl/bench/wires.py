@@ -7,6 +7,7 @@ from typing import Any
 from labctl.bench.schema import BenchFile
 from labctl.clock import Clock
 from labctl.devices.building import import_class
+from labctl.errors import ConfigError
 
 
 @contextmanager
@@ -36,6 +37,10 @@ def served_wires(file: BenchFile, wired: Collection[str], clock: Clock, light_pa
             entry = devices[name]
             extra: Mapping[str, Any] = {"connection": shared[entry.connection]} if entry.connection else {}
             made = import_class(entry.wire or "", f"device {name}")
-            wire = made(name, clock, entry.settings, entry.hardware, light_path=light_path, **extra)
+            try:
+                wire = made(name, clock, entry.settings, entry.hardware, light_path=light_path, **extra)
+            except (AttributeError, TypeError) as error:
+                reason = f"{entry.wire} is none for a {entry.kind} like this ({error})"
+                raise ConfigError(f"device {name}: wire: {reason}; name the one that answers its driver") from error
             devices[name] = entry.model_copy(update={"hardware": served.enter_context(wire)})
         yield file.model_copy(update={"devices": devices, "connections": connections})

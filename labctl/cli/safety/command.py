@@ -59,7 +59,7 @@ class SafetyTest:
             a process of its own.
 
     Raises:
-        ConfigError: The bench has no beam, or none with a `wire:` that was asked for.
+        ConfigError: The bench has no beam, none with a `wire:` that was asked for, or cannot be simulated like this.
     """
 
     def __init__(self, bench: str, file: "BenchFile", simulate: bool | str | Sequence[str]) -> None:
@@ -67,6 +67,9 @@ class SafetyTest:
         beams = [name for name, entry in file.devices.items() if entry.kind == "beam"]
         if not beams:
             raise ConfigError(f"bench {file.name} has no beam: there is nothing to test")
+        from labctl.bench import Bench  # loads torch
+
+        Bench(file, simulate)  # refuses here what the owners would refuse
         data = read_bench_document(bench).data
         every = simulate is True or simulate == "wire"
         self._wired = {name: data["devices"][name] for name in beams if every and data["devices"][name].get("wire")}
