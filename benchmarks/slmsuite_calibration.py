@@ -34,8 +34,8 @@ from sim_backends.truth import draw_truth
 
 PICTURE = Path(__file__).parent / "results" / "slmsuite_spots.png"
 SUPERPIXEL = 32
-AWAY = (0.0325, 0.0)
-"""Where the panel outside two superpixels sends its light: beside the camera, which reaches 0.017 (kx, ky)."""
+AWAY = (0.025, 0.0)
+"""Where the panel outside two superpixels sends its light: beside the camera, which reaches 0.01 (kx, ky)."""
 
 SPOT = (0.005, 0.003)
 """Blaze (kx, ky) of the spot whose peak is measured."""
@@ -156,12 +156,14 @@ def peak(setup: Any, exposure_s: float) -> float:
 
 def correct(setup: Any, stride: tuple[int, int]) -> int:
     """Measure the wavefront on superpixels and correct it; return how many were measured."""
+    # at its default, 4, no window is on the camera without the light the panel does not modulate
+    setup._wavefront_calibration_window_multiplier = 2  # noqa: SLF001
     setup.cam.set_exposure(setup.cam.exposure_bounds_s[1])
     rows, columns = (-(-n // SUPERPIXEL) for n in setup.slm.shape)
     measured = np.zeros((rows, columns), bool)
     measured[stride[0] // 2 :: stride[0], stride[1] // 2 :: stride[1]] = True
     measured[rows // 2 - 1 : rows // 2 + 2, columns // 2 - 1 : columns // 2 + 2] = True  # the reference's neighbours
-    aside = setup.kxyslm_to_ijcam([0, 0]) - [[380], [240]]  # a place that the light of other superpixels leaves dark
+    aside = setup.kxyslm_to_ijcam([0, 0]) - [[430], [270]]  # a place that the light of other superpixels leaves dark
     setup.wavefront_calibrate(
         calibration_points=np.rint(aside),
         superpixel_size=SUPERPIXEL,

@@ -43,11 +43,11 @@ def test_the_table_begins_with_the_laser_and_names_every_plane(bench: str):
 
 
 def test_a_fourier_bench_tells_what_its_camera_sees_and_what_fills_it():
-    """Bins of 8.3 x 5.2 um on pixels of 3.45 um; 1080 x 1440 of them; a tenth of the light in the brightest one."""
+    """Bins of 13.9 x 8.7 um on pixels of 3.45 um; 1080 x 1440 of them; a tenth of the light in the brightest one."""
     table = table_of("fourier")
-    assert row(table, "lens", "far-field bin").available == "2.4 x 1.5 camera pixels"
+    assert row(table, "lens", "far-field bin").available == "4 x 2.5 camera pixels"
     seen = row(table, "camera", "field of view")
-    assert (seen.required, seen.available) == ("<= 9.975 mm", "3.726 mm x 4.968 mm")
+    assert (seen.required, seen.available) == ("<= 16.62 mm", "3.726 mm x 4.968 mm")
     assert row(table, "camera", "flat panel's spot in 40 us").available.startswith("57%")
 
 
