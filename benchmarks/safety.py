@@ -104,7 +104,7 @@ def struck_while_lit(scenario: Scenario, draw: random.Random) -> Trial:
     """Return a trial that began with light; a restless owner is dark at times, and then there is nothing to see."""
     trial = scenario.attempt(draw)
     for _ in range(TRIED_AGAIN):
-        if trial.after_s != 0:
+        if trial.after_s != 0 or not scenario.holds(trial):  # what went wrong is never tried away
             break
         trial = scenario.attempt(draw)
     return trial
