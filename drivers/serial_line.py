@@ -105,13 +105,17 @@ class SerialLine:
         except ImportError as error:
             raise DriverMissing(self.device, "needs pyserial; pip install 'labctl[hardware]'") from error
         url, baud = self._hardware.url, self._hardware.baud or self._dialect.baud
+        settings = {"baudrate": baud, "timeout": _SLICE_S, "write_timeout": _WRITE_S, "exclusive": True}
+        port = None
         try:
-            self._port = serial.serial_for_url(
-                url, baudrate=baud, timeout=_SLICE_S, write_timeout=_WRITE_S, exclusive=True
-            )
+            port = serial.serial_for_url(url, do_not_open=True, **settings)
+            port.open()
         except (OSError, ValueError) as error:  # pyserial's own error is an OSError
             cure = "check its power, cable and port name, and that no other program has it open"
+            if port is not None:
+                _close(self.device, port)  # one that is refused in the middle of it
             raise ConnectError(self.device, f"cannot open {url}: {error}; {cure}") from error
+        self._port = port
         self._received, self._in_step = b"", False
         try:
             with self._speaking():
@@ -259,12 +263,18 @@ class SerialLine:
         except OSError as error:
             lost, self._port = self._port, None
             # aside, because pyserial may take its time and other devices, shutters above all, wait for their turn
-            threading.Thread(target=_close, args=(self.device, lost), daemon=True).start()
+            threading.Thread(
+                target=_close, args=(self.device, lost), name=f"closing {self.device}", daemon=True
+            ).start()
             raise ConnectError(self.device, f"lost its connection in '{command}' ({error}); {cure}") from error
 
 
 def _close(device: str, port: Any) -> None:
+    connection = getattr(port, "_socket", None)  # of a TCP port; pyserial 3.5 leaves it open where the peer hung up
     try:
         port.close()
     except OSError as error:  # an unplugged port is gone as well
         logger.warning("%s: its port did not close: %s", device, error)
+    finally:
+        if connection is not None:
+            connection.close()

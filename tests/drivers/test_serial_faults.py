@@ -1,6 +1,9 @@
 """What a bad line does to each serial driver: an error that names device, command and cure, then the right answer."""
 
+import gc
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -216,6 +219,23 @@ def test_a_second_opener_is_refused_and_the_first_goes_on(
         second.open()
     assert not second.is_open
     assert case.other(device) == case.answer
+
+
+def test_a_connection_that_is_reset_leaves_no_socket_open():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reset() -> None:
+            client, _ = listener.accept()
+            client.recv(1)
+            client.close()  # with something unread this is a reset
+
+        threading.Thread(target=reset, daemon=True).start()
+        with pytest.raises(ConnectError, match="lost its connection"):
+            _meter(f"socket://127.0.0.1:{listener.getsockname()[1]}", WallClock()).open()
+    for thread in threading.enumerate():
+        if thread.name == "closing meter":
+            thread.join()
+    gc.collect()  # warns of a socket that was not closed
 
 
 def test_where_nothing_is_there_is_a_connect_error(case: Case):
