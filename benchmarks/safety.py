@@ -40,7 +40,7 @@ def outputs_of(beam: int) -> tuple[Output, Output]:
 
 def overrides(urls: Sequence[str], deadline_s: float = DEADLINE_S) -> dict[str, Any]:
     """Return what adds the two beams, behind real drivers, to a bench of twins."""
-    settings = {"power": "1 mW", "max_power": "2 mW", "has_phase": True, "switch": "20 ms"}
+    settings = {"power": "1 mW", "max_power": "2 mW", "has_phase": True, "switch": "5 ms", "shutter": "15 ms"}
     modulator = {"channel": 1, "carrier": "80 MHz", "full_power": "10 mW", "full_rf_dbm": 30}
     entries = {
         f"devices.{name}": {

@@ -164,7 +164,9 @@ class RfBox:
 
 
 class RfBeam(Beam):
-    """A beam switched by its modulator's RF and, where it has one, a shutter; dark only when both say so.
+    """A beam switched by its modulator's RF and, where it has one, a shutter; safe only when both say that it is dark.
+
+    Blanked by the RF alone, a modulator still passes its zero order.
 
     Its ceiling is also set as the instrument's own RF limit. Phases of a sequence are loaded as a table that steps at
     the channel's trigger input.
@@ -203,6 +205,11 @@ class RfBeam(Beam):
         if settings.max_power_w > self._rf.full_power_w:
             asked, allowed = settings.max_power_w, self._rf.full_power_w
             raise ConfigError(f"{name}: max_power {asked:g} W is above the {allowed:g} W (full_power) of its modulator")
+        if bool(self._rf.shutter) != (settings.shutter_s > 0):
+            cure = (
+                "give both `hardware: {shutter: {url: ...}}` and `settings: {shutter: 15 ms}` (its blade), or neither"
+            )
+            raise ConfigError(f"{name}: shutter: {cure}")
         self._box.claim(self._rf.channel, name)
         self._shutter = SC10Shutter(name, clock, self._rf.shutter) if self._rf.shutter else None
 
@@ -241,10 +248,10 @@ class RfBeam(Beam):
         }
         return {**state, "shutter": self._shutter.state()} if self._shutter else state
 
-    def _do_is_on(self) -> bool:
-        return self._rf_is_on() or (self._shutter is not None and not self._shutter.is_closed)
+    def _do_is_dark(self) -> bool:
+        return not self._do_is_on() and (self._shutter is None or self._shutter.is_closed)
 
-    def _rf_is_on(self) -> bool:
+    def _do_is_on(self) -> bool:
         # old firmwares answer a number with a bit per stage, newer ones words; anything but a plain "off" counts as on
         answer = self._query(f"STATUS,{self._rf.channel}", r"(?:OK:?\s*)?(\d+|0x[0-9a-fA-F]+|.*\b(?:ON|OFF)\b.*)")[1]
         return int(answer, 0) != 0 if answer[0].isdigit() else re.search(r"\bON\b", answer) is not None
@@ -266,9 +273,12 @@ class RfBeam(Beam):
             if self._shutter:
                 steps.callback(self._shutter.switch, on)
             if not on:
-                self._order(f"OFF,{self._rf.channel}")
+                self._do_blank(True)
         if on:
-            self._order(f"ON,{self._rf.channel}")
+            self._do_blank(False)
+
+    def _do_blank(self, blank: bool) -> None:
+        self._order(f"{'OFF' if blank else 'ON'},{self._rf.channel}")
 
     def _do_set_power(self, power_w: float) -> None:
         self._order(f"POW,{self._rf.channel},{self._dbm(power_w):.3f}dBm")

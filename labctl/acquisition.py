@@ -189,7 +189,7 @@ def _check(patterns: Mapping[str, PatternStack], group: list[Shot]) -> None:
 def _switch(bench: Bench, beams: frozenset[str]) -> None:
     for beam in bench.beams:
         if beam.is_on and beam.name not in beams:
-            beam.off()
+            beam.blank()
     for name in beams:
         if not bench.beam(name).is_on:
             bench.beam(name).on()

@@ -296,7 +296,7 @@ def test_dark_after_counts_what_the_shutters_need_even_when_waits_are_refused(fi
         raise RunStopped
 
     with Bench(file, True) as bench:
-        least_s = max(beam.settings.switch_s for beam in bench.beams)
+        least_s = max(beam.settings.both_s for beam in bench.beams)
         for beam in bench.beams:
             beam.on()
         bench.clock.on_wait.append(stop)

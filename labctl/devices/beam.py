@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from labctl.clock import Clock
 from labctl.devices.base import Device, DeviceSettings
@@ -17,7 +17,7 @@ from labctl.units import Hertz, Seconds, Watts
 logger = logging.getLogger(__name__)
 
 _POLLS = 20
-"""How often a beam is asked whether it is dark, beyond the time its shutter needs."""
+"""How often a beam is asked whether it is dark, beyond the time it needs."""
 
 
 class BeamSettings(DeviceSettings):
@@ -28,7 +28,8 @@ class BeamSettings(DeviceSettings):
         max_power_w: Hard ceiling.
         max_detuning_hz: Largest detuning either way; 0 for a beam without.
         has_phase: Whether its phase can be stepped (AOM drive phase).
-        switch_s: Time to switch on or off, shutter included.
+        switch_s: Time the light takes to come or go, shutter aside.
+        shutter_s: Time its shutter takes on top of that; 0 for a beam without one.
         external_trigger: Whether pulses can step its phase.
         falls_dark: Whether its driver switches the light off by itself when its link to the computer is lost.
     """
@@ -38,8 +39,14 @@ class BeamSettings(DeviceSettings):
     max_detuning_hz: Hertz = 0.0
     has_phase: bool = False
     switch_s: Seconds
+    shutter_s: Seconds = Field(default=0.0, ge=0)
     external_trigger: bool = True
     falls_dark: bool = False
+
+    @property
+    def both_s(self) -> float:
+        """Time to switch on or off with the shutter."""
+        return self.switch_s + self.shutter_s
 
     @model_validator(mode="after")
     def _within_ceiling(self) -> Self:
@@ -68,6 +75,7 @@ class Beam(Device):
         """Called with the power in watts before there is light, or more or less of it; what raises here forbids it."""
         self.after_dark: list[Callable[[Beam], None]] = []
         """Called when the beam has been switched off."""
+        self._shutter_open = False
 
     @property
     def is_on(self) -> bool:
@@ -97,14 +105,30 @@ class Beam(Device):
         """Switch the beam on and wait until it is."""
         self._require_open()
         self._announce(self._do_power_w)
-        self._ask(self._do_switch, True)
+        if self._shutter_open:
+            self._ask(self._do_blank, False)
+            self.clock.wait(self.settings.switch_s)
+        else:
+            self._ask(self._do_switch, True)
+            self.clock.wait(self.settings.both_s)
+        self._shutter_open = True
+
+    def blank(self) -> None:
+        """Switch the light off as fast as the beam can, its shutter left open for the next `on`, and wait until it is.
+
+        For plans, between two measurements; whatever ends a run closes the shutter too.
+        """
+        self._require_open()
+        self._ask(self._do_blank, True)
         self.clock.wait(self.settings.switch_s)
+        self._tell_dark()
 
     def off(self) -> None:
         """Switch the beam off (RF and shutter) and wait until it is."""
         self._require_open()
+        self._shutter_open = False
         self._ask(self._do_switch, False)
-        self.clock.wait(self.settings.switch_s)
+        self.clock.wait(self.settings.both_s)
         self._tell_dark()
 
     def set_power(self, power_w: float) -> None:
@@ -166,6 +190,7 @@ class Beam(Device):
 
     def _do_make_safe(self) -> None:
         """Switch off and return when the beam is dark; a Ctrl-C in between is raised after that."""
+        self._shutter_open = False
         interrupts = self._insist(lambda: self._ask(self._do_switch, False))
         interrupts += self._insist(self._wait_until_dark)
         interrupts += self._insist(self._require_dark)
@@ -211,16 +236,16 @@ class Beam(Device):
             self.clock.on_wait = checks
 
     def _require_dark(self) -> None:
-        if self._ask(self._do_is_on):
+        if not self._ask(self._do_is_dark):
             raise StateError(self.name, "was switched off and still reports light; block it by hand now")
 
     def _wait_until_dark(self) -> None:
         """Wait the time switching takes, and as long again while there still is light."""
-        self._wait_regardless(self.settings.switch_s)
+        self._wait_regardless(self.settings.both_s)
         for _ in range(_POLLS):
-            if not self._ask(self._do_is_on):
+            if self._ask(self._do_is_dark):
                 return
-            self._wait_regardless(self.settings.switch_s / _POLLS)
+            self._wait_regardless(self.settings.both_s / _POLLS)
 
     def _wait_regardless(self, duration_s: float) -> None:
         """Wait on the clock; stops and interlocks that would end the wait want the dark this one is for."""
@@ -230,6 +255,14 @@ class Beam(Device):
         except Exception as error:
             with self._regardless_of(error):
                 self.clock.wait(start + duration_s - self.clock.now_s())
+
+    def _do_blank(self, blank: bool) -> None:
+        """Take the light away, or give it back, the fast way, where there is one."""
+        self._do_switch(not blank)
+
+    def _do_is_dark(self) -> bool:
+        """Return whether nothing that should stop the light lets it through; more than no light where there is more."""
+        return not self._do_is_on()
 
     @abstractmethod
     def _do_is_on(self) -> bool: ...

@@ -483,6 +483,7 @@ class BeamContract(DeviceContract):
         "detuning": lambda beam: beam.detuning_hz,
         "on": lambda beam: beam.on(),
         "off": lambda beam: beam.off(),
+        "blank": lambda beam: beam.blank(),
         "set_power": lambda beam: beam.set_power(0.0),
         "set_phase": lambda beam: beam.set_phase(0.0),
         "load_phases": lambda beam: beam.load_phases([0.0]),
@@ -499,6 +500,32 @@ class BeamContract(DeviceContract):
             switch()
             assert opened.is_on == lit
             assert opened.clock.now_s() - start >= opened.settings.switch_s - 1e-9
+
+    def test_with_its_shutter_it_takes_longer_than_without(self, opened: Beam):
+        dim(opened)
+        settings, clock = opened.settings, opened.clock
+        switches = [
+            (opened.on, True, settings.both_s),
+            (opened.blank, False, settings.switch_s),
+            (opened.on, True, settings.switch_s),
+            (opened.blank, False, settings.switch_s),
+            (opened.off, False, settings.both_s),
+            (opened.on, True, settings.both_s),
+        ]
+        for switch, lit, least_s in switches:
+            start = clock.now_s()
+            switch()
+            assert clock.now_s() - start >= least_s - 1e-9
+            assert opened.is_on == lit
+
+    def test_blanked_it_is_made_safe_and_lit_again(self, opened: Beam):
+        dim(opened)
+        opened.on()
+        opened.blank()
+        opened.make_safe()
+        assert not opened.is_on
+        opened.on()
+        assert opened.is_on
 
     def test_safe_is_off(self, opened: Beam):
         dim(opened)

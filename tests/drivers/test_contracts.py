@@ -36,6 +36,7 @@ BEAM = {
     "switch": "15 ms",
     "falls_dark": False,
 }
+SHUTTER = {"switch": "1 ms", "shutter": "15 ms"}
 LASER = {"power": "20 mW", "max_power": "1 W", "max_detuning": "2 GHz", "switch": "50 ms"}
 AMPLIFIED = {
     "amplifier": True,
@@ -104,9 +105,11 @@ class TestRfBeam(BeamContract):
             "full_power": "50 uW",
             "full_rf_dbm": 31,
         }
+        settings = BEAM
         if "shutter" in request.param:
             hardware["shutter"] = {"url": url(served, SC10Controller(clock))}
-        return closed_at_end(served, RfBeam("probe", clock, BeamSettings.model_validate(BEAM), hardware))
+            settings = BEAM | SHUTTER
+        return closed_at_end(served, RfBeam("probe", clock, BeamSettings.model_validate(settings), hardware))
 
 
 class TestDlcProBeam(BeamContract):

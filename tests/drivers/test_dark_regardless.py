@@ -15,7 +15,7 @@ from sim_backends.instruments.dlc_pro import DlcPro
 from sim_backends.instruments.light import passes_light
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.sc10 import SC10Controller
-from tests.drivers.test_contracts import BEAM
+from tests.drivers.test_contracts import BEAM, SHUTTER
 from tests.drivers.wire import on_fastest
 
 
@@ -30,7 +30,7 @@ def rf_beam(stack: ExitStack) -> tuple[Beam, list[Any]]:
     rf, shutter = MoglabsRf(), SC10Controller(clock)
     urls = [stack.enter_context(on_fastest(one)).url for one in (rf, shutter)]
     hardware = {"carrier": "200 MHz", "passes": 2, "full_power": "50 uW", "full_rf_dbm": 31, "url": urls[0]}
-    settings = BeamSettings.model_validate(BEAM)
+    settings = BeamSettings.model_validate(BEAM | SHUTTER)
     return RfBeam("probe", clock, settings, {**hardware, "shutter": {"url": urls[1]}}), [rf, shutter]
 
 

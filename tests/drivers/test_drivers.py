@@ -20,7 +20,7 @@ from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.pm100 import PM100Meter
 from sim_backends.instruments.sc10 import SC10Controller
 from sim_backends.instruments.tc200 import TC200Heater
-from tests.drivers.test_contracts import BEAM, CELL, METER, STAGE
+from tests.drivers.test_contracts import BEAM, CELL, METER, SHUTTER, STAGE
 from tests.drivers.wire import Server, SteppedClock, on_fastest
 
 MODULATOR = {"carrier": "200 MHz", "passes": 2, "full_power": "50 uW", "full_rf_dbm": 31}
@@ -88,9 +88,11 @@ def test_a_refused_move_names_its_error_and_nothing_is_hidden(stack: ExitStack):
 def beam_on(stack: ExitStack, rf: MoglabsRf, shutter: SC10Controller | None = None) -> tuple[Server, RfBeam]:
     server = stack.enter_context(on_fastest(rf))
     hardware: dict[str, Any] = {**MODULATOR, "url": server.url}
+    settings = BEAM
     if shutter:
         hardware["shutter"] = {"url": stack.enter_context(on_fastest(shutter)).url}
-    return server, RfBeam("probe", ManualClock(), BeamSettings.model_validate(BEAM), hardware)
+        settings = BEAM | SHUTTER
+    return server, RfBeam("probe", ManualClock(), BeamSettings.model_validate(settings), hardware)
 
 
 def test_half_the_light_takes_a_quarter_of_the_full_rf():
@@ -150,6 +152,31 @@ def test_off_is_rf_off_and_shutter_closed(stack: ExitStack):
         beam.off()
         assert not rf.channels[1].on
         assert not shutter.enabled
+
+
+def test_blanked_the_rf_is_off_and_the_shutter_open_until_the_beam_is_safe(stack: ExitStack):
+    rf, shutter = MoglabsRf(), SC10Controller(ManualClock(), blade_s=0.0)
+    _, beam = beam_on(stack, rf, shutter)
+    with beam:
+        for _ in range(2):
+            beam.on()
+            assert rf.channels[1].on
+            beam.blank()
+            assert not rf.channels[1].on
+            assert shutter.enabled
+        beam.make_safe()
+        assert not shutter.enabled
+        beam.blank()
+        beam.on()
+        assert shutter.enabled
+
+
+@pytest.mark.parametrize("has_shutter", [True, False])
+def test_a_shutter_and_its_time_come_together(has_shutter: bool):
+    hardware = {**MODULATOR, "url": "COM1", **({"shutter": {"url": "COM2"}} if has_shutter else {})}
+    settings = BeamSettings.model_validate(BEAM if has_shutter else BEAM | SHUTTER)
+    with pytest.raises(ConfigError, match=r"probe: shutter: give both .*15 ms"):
+        RfBeam("probe", ManualClock(), settings, hardware)
 
 
 def test_the_shutter_closes_when_the_rf_driver_does_not_answer(stack: ExitStack):

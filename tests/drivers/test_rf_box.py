@@ -15,7 +15,7 @@ from labctl.errors import ConfigError, ConnectError, DeviceError, DeviceTimeout,
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.sc10 import SC10Controller
 from sim_backends.instruments.socket_server import SocketServer
-from tests.drivers.test_contracts import BEAM
+from tests.drivers.test_contracts import BEAM, SHUTTER
 from tests.drivers.wire import Server, on_fastest, on_socket
 
 MODULATOR = {"carrier": "200 MHz", "passes": 2, "full_power": "50 uW", "full_rf_dbm": 31}
@@ -31,7 +31,7 @@ class Bed:
     clock: ManualClock = field(default_factory=ManualClock)
 
     def beam(self, channel: int, **hardware: Any) -> RfBeam:
-        settings = BeamSettings.model_validate(BEAM)
+        settings = BeamSettings.model_validate(BEAM | SHUTTER if "shutter" in hardware else BEAM)
         told = {**MODULATOR, "channel": channel, **hardware}
         return RfBeam(f"beam_{channel}", self.clock, settings, told, connection=self.box)
 

@@ -15,7 +15,7 @@ def driven_beam(rf_url: str, shutter_url: str) -> dict[str, Any]:
     return {
         "kind": "beam",
         "driver": "drivers.moglabs_rf.RfBeam",
-        "settings": {"power": "1 mW", "max_power": "2 mW", "has_phase": True, "switch": "20 ms"},
+        "settings": {"power": "1 mW", "max_power": "2 mW", "has_phase": True, "switch": "5 ms", "shutter": "15 ms"},
         "hardware": {
             "url": rf_url,
             "channel": 1,

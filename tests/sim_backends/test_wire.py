@@ -63,7 +63,7 @@ def wires() -> dict[str, Any]:
         "hardware": {"url": "socket://192.168.1.20:7802"},
     }
     named = {f"devices.{name}.{key}": value for name, entry in entries.items() for key, value in entry.items()}
-    settings = {"cell.settings.tolerance": 0.1, "cell.settings.settle": "30 s", "pump.settings.switch": "15 ms"}
+    settings = {"cell.settings.tolerance": 0.1, "cell.settings.settle": "30 s", "pump.settings.shutter": "15 ms"}
     return {"connections.rf": box, **named, **{f"devices.{path}": value for path, value in settings.items()}}
 
 

@@ -80,9 +80,11 @@ def _fidget(beams: Sequence[Beam], rng: np.random.Generator) -> None:
     beam = beams[int(rng.integers(len(beams)))]
     for one in beams:
         one.state()
-    action = rng.integers(4)
+    action = rng.integers(5)
     if action == 0:
         beam.off()
+    elif action == 4:
+        beam.blank()
     elif action == 1:
         beam.set_power(LOW * rng.random() * beam.settings.max_power_w)
     elif action == 2 and beam.settings.has_phase:

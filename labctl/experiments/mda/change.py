@@ -53,7 +53,7 @@ class Change:
     def preparing_s(self, file: BenchFile) -> float:
         """Return the seconds that `prepare` takes where stages arrive at once; travel comes on top."""
         panels = [file.settings(panel) for panel in self.images]
-        switching_s = sum(file.settings(beam).switch_s for beam in self.off)
+        switching_s = sum(file.settings(beam).both_s for beam in self.off)
         settling_s = sum(file.settings(stage).settle_s for stage in self.moves_m)
         return switching_s + settling_s + sum(panel.latency_s + panel.settle_s for panel in panels)
 
@@ -116,8 +116,8 @@ def timeline(job: Job) -> Iterator[tuple[Frame, Change, float]]:
         now_s += change.preparing_s(job.file)
         started_s = now_s if frame.restarts else started_s
         now_s = max(now_s, started_s + frame.start_s)
-        now_s += sum(job.file.settings(beam).switch_s for beam in change.on) + max(period_s, frame.exposure_s)
+        now_s += sum(job.file.settings(beam).both_s for beam in change.on) + max(period_s, frame.exposure_s)
         if not frame.keep_open:
-            now_s += sum(job.file.settings(beam).switch_s for beam in standing.lit)
+            now_s += sum(job.file.settings(beam).both_s for beam in standing.lit)
             standing = darkened(standing)
         yield frame, change, now_s
