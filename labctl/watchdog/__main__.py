@@ -2,7 +2,7 @@
 
 The first line says what to watch over. Then `lit` and `beat` say that there is light and that its owner lives,
 `busy 60` that its next word may take 60 s longer, `dark` that there is no light, `end` that no watchdog is needed any
-more. It answers with one line: `ready`, or why not.
+more. It answers the first line with `ready`, or why not, and every `beat` with `here`.
 
 Its exit code is 0 after `end`, 3 when it had to act and every beam is dark, 1 when one is not known to be, 2 when it
 could not start.
@@ -86,6 +86,9 @@ def _watch(lines: "queue.SimpleQueue[str]", deadline_s: float) -> Literal["ended
         if line == "end":
             return "ended"
         word, _, extra_s = line.partition(" ")
+        if word == "beat":
+            with suppress(OSError):  # its owner has just gone, which the next line says
+                _answer("here")
         armed, longest_s = word != "dark", deadline_s + float(extra_s or 0)
 
 

@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from labctl.devices import Beam
 from labctl.errors import StateError
@@ -25,6 +25,9 @@ LEAVE_S = 15.0
 
 BEATS_PER_DEADLINE = 10
 """So many beats, and no more, are sent within a deadline."""
+
+UNANSWERED = 15 * BEATS_PER_DEADLINE
+"""After so many beats without an answer the watchdog is taken to be stuck: 30 s at the usual deadline."""
 
 _NAME = "watchdog"
 _LIVING: "weakref.WeakSet[Watchdog]" = weakref.WeakSet()
@@ -53,6 +56,7 @@ class Watchdog:
         self._ready = self._lost = False
         self._beat_s = charge.deadline_s / BEATS_PER_DEADLINE
         self._next_s = 0.0
+        self._unanswered = 0
         # neither Ctrl-C nor a closed terminal may reach it: it outlives its owner
         apart: dict[str, Any] = (
             {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
@@ -92,6 +96,7 @@ class Watchdog:
             reason = answer or f"it ended, or was not ready within {START_S:g} s; its own words are on stderr"
             raise StateError(_NAME, f"no beam is lit without one, and it did not start: {reason}")
         self._ready = True
+        threading.Thread(target=self._hear, name="hears watchdog", daemon=True).start()
 
     def before_light(self, beam: Beam, power_w: float) -> None:
         """Arm it, because a beam is about to be lit.
@@ -120,10 +125,13 @@ class Watchdog:
         """Tell it that the owner lives, if there is light and the last time was long enough ago.
 
         Raises:
-            StateError: Its process has ended while there is light; raised once, to end the run.
+            StateError: Its process has ended, or does not answer, while there is light; raised once, to end the run.
         """
         if self._lit and time.monotonic() >= self._next_s:
             self._tell("beat")
+            self._unanswered += 1
+            if self._unanswered > UNANSWERED and not self._lost:
+                self._lose(f"has not answered {UNANSWERED} times")
 
     @contextmanager
     def patience(self, longest_s: float) -> Iterator[None]:
@@ -147,11 +155,17 @@ class Watchdog:
         try:
             self._write(line)
         except OSError as error:
-            self._lost = True
-            lit = ", ".join(sorted(self._lit))
-            raise StateError(
-                _NAME, f"its process has ended with {lit} on; the run ends, open the bench again"
-            ) from error
+            self._lose("has ended", error)
+
+    def _lose(self, what: str, error: OSError | None = None) -> NoReturn:
+        self._lost = True
+        lit = ", ".join(sorted(self._lit))
+        raise StateError(_NAME, f"its process {what} with {lit} on; the run ends, open the bench again") from error
+
+    def _hear(self) -> None:
+        with suppress(OSError, ValueError):  # closed when the watchdog has ended
+            for _ in self._answers:
+                self._unanswered = 0
 
     def end(self) -> None:
         """Let the process go and wait for it.

@@ -98,6 +98,24 @@ def test_the_end_of_the_watchdog_ends_the_run_and_no_beam_is_lit_without_it(wire
         assert wire.dark
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal stops a process there")
+def test_a_watchdog_that_is_stuck_ends_the_run(wire: Wire, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("labctl.watchdog.owner.UNANSWERED", 3)
+    before = children()
+    with Bench(wire.file, simulate=TWINS) as bench:
+        (watchdog,) = watchdogs(before)
+        beam = bench.beam("alpha")
+        beam.on()
+        for _ in range(5):
+            bench.clock.wait(0.25)
+        os.kill(watchdog, signal.SIGSTOP)
+        with pytest.raises(StateError, match=r"watchdog: .* not answered 3 times with alpha on"):
+            bench.clock.wait(5)
+        beam.off()
+        os.kill(watchdog, signal.SIGCONT)
+    assert wire.dark
+
+
 def test_what_the_owner_cannot_switch_off_the_watchdog_does(wire: Wire, monkeypatch: pytest.MonkeyPatch):
     def fail(beam: RfBeam) -> None:
         raise DeviceError(beam.name, "does not answer")
