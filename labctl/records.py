@@ -79,7 +79,7 @@ class Budget:
 
     Args:
         exposures: Camera exposure instants by heading (`training`, `evaluation`, `agreement`, `setup`).
-        photons: Photons the cameras will detect, reference light included.
+        photons: Photons the cameras will detect, reference light included; None where nobody can tell beforehand.
         mask_writes: Frames written to panels.
         bench_seconds: Time the table will be busy.
         steps: Progress records (kind `step`) the plan will yield; 0 when it yields none.
@@ -87,7 +87,7 @@ class Budget:
     """
 
     exposures: Mapping[str, int] = field(default_factory=dict)
-    photons: float = 0.0
+    photons: float | None = None
     mask_writes: int = 0
     bench_seconds: float = 0.0
     steps: int = 0

@@ -144,7 +144,7 @@ def budget_rows(plan: str, budget: Budget) -> Table:
     rows = [(f"exposures, {heading}", f"{count:,}") for heading, count in budget.exposures.items()]
     rows += [
         ("exposures", f"{budget.total_exposures:,}"),
-        ("photons detected", f"{budget.photons:.3g}"),
+        ("photons detected", "not known" if budget.photons is None else f"{budget.photons:.3g}"),
         ("mask writes", f"{budget.mask_writes:,}"),
         ("bench time", duration(budget.bench_seconds)),
         ("disk", disk(budget.disk_bytes)),

@@ -1,5 +1,6 @@
 """Plan `snap`: frames of one camera, as the bench stands."""
 
+import math
 from collections.abc import Generator
 
 import numpy as np
@@ -10,6 +11,9 @@ from labctl.errors import ConfigError
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.units import Seconds
+
+COUNT_BYTES = 2
+"""Of a pixel, before compression."""
 
 
 class SnapSettings(Settings):
@@ -36,7 +40,13 @@ def _budget(bench: Bench, settings: SnapSettings) -> Budget:
     if settings.exposure_s is not None and not low <= settings.exposure_s <= high:
         raise ConfigError(f"exposure {settings.exposure_s:g} s: {settings.camera} can do {low:g} to {high:g} s")
     period = max(entry.settings.period_s, settings.exposure_s or entry.settings.exposure_s)
-    return Budget(exposures={"snap": settings.frames}, bench_seconds=settings.frames * period, steps=settings.frames)
+    stored = 0 if settings.keep == "summary" else settings.frames
+    return Budget(
+        exposures={"snap": settings.frames},
+        bench_seconds=settings.frames * period,
+        steps=settings.frames,
+        disk_bytes=stored * math.prod(entry.settings.shape) * COUNT_BYTES,
+    )
 
 
 @plan(SnapSettings, budget=_budget)

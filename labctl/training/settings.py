@@ -188,7 +188,7 @@ def model_budget(bench: Bench, settings: TrainSettings) -> Budget:
     shape = _fitting_shape(bench.file, train, settings)
     depth_settings(bench, settings.optical_depth)
     steps = total_steps(len(train), settings)
-    return Budget(steps=steps, disk_bytes=_disk_bytes(shape, steps, settings))
+    return Budget(photons=0.0, steps=steps, disk_bytes=_disk_bytes(shape, steps, settings))
 
 
 def _fitting_shape(file: BenchFile, train: Samples, settings: TrainSettings) -> NetworkShape:
