@@ -2,9 +2,9 @@
 
 One mask and three, digits on the published detectors. Cosines of the measured gradient to that of the twin's own light
 by automatic differentiation, the worst mask: with ideal taps; with all hidden errors on and the taps as the bench file
-has them, as `tap_registration` finds them, and exactly known; and with every backward tap off by parts of a sample,
-down and right. At reference noise the floor is the cosine between two measurements of the same gradient. The curve goes
-to `benchmarks/results/mask_gradient.png`.
+has them, as `tap_registration` finds them, with the panels as `panel_response` does, and exactly known; and with every
+backward tap off by parts of a sample, down and right. At reference noise the floor is the cosine between two
+measurements of the same gradient. The curve goes to `benchmarks/results/mask_gradient.png`.
 """
 
 import argparse
@@ -22,8 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from calibration.tap_registration import fit_tap_registration, measure_tap_registration
+from calibration.panel_response import panel_response
+from calibration.tap_registration import tap_registration
 from labctl.bench import Bench, load_bench
+from labctl.calibrations import Calibration
 from labctl.documents import read_bench_document
 from labctl.errors import RunAborted
 from labctl.experiments.diffractive.detectors import detector_powers
@@ -133,11 +135,11 @@ class Batch:
         hops = {hop.name for hop in self.bench.file.path.hops}
         return {name: value for name, value in values.items() if ".shift_" in name and name.split(".")[0] not in hops}
 
-    def registered(self, seed: int) -> dict[str, float]:
-        """Return the shifts that `tap_registration` finds."""
-        settings = parse_settings(measure_tap_registration, {})
-        record = list(measure_tap_registration(self.bench, settings, np.random.default_rng(seed)))[-1]
-        found = fit_tap_registration({**record.values, **record.arrays}).parameters
+    def calibrated(self, calibration: Calibration, seed: int) -> dict[str, float]:
+        """Return the parameters that a calibration finds."""
+        settings = parse_settings(calibration.measure, {})
+        record = list(calibration.measure(self.bench, settings, np.random.default_rng(seed)))[-1]
+        found = calibration.fit({**record.values, **record.arrays}).parameters
         return {name: float(one.value) for name, one in found.items()}
 
     def curve(self) -> Curve:
@@ -168,7 +170,10 @@ def measure(
         with Bench(load_bench(bench, {**overrides, **changes}), True, seed=seed, truth_seed=seed) as table:
             batch = Batch(table, largest_phase_rad)
             found[f"taps as the file has them, {noise}"] = batch.worst_cosine({})
-            found[f"taps registered, {noise}"] = batch.worst_cosine(batch.registered(seed))
+            registered = batch.calibrated(tap_registration, seed)
+            found[f"taps registered, {noise}"] = batch.worst_cosine(registered)
+            panels = batch.calibrated(panel_response, seed)
+            found[f"taps registered, panels calibrated, {noise}"] = batch.worst_cosine(registered | panels)
             curve = curves[noise] = batch.curve()
         found[f"taps exactly known, {noise}"] = curve.cosines[0]
         found |= {f"off by {off} px, {noise}": curve.cosines[OFF.index(off)] for off in PRINTED}
@@ -211,6 +216,7 @@ def main() -> None:
     for column in ("", "1 mask", "3 masks", "bar"):
         table.add_column(column, justify="left" if not column else "right")
     bars = {"ideal taps, noise-free": IDEAL_BAR, "taps registered, noise-free": REGISTERED_BAR}
+    bars["taps registered, panels calibrated, noise-free"] = REGISTERED_BAR
     for name in results[1][0]:
         cells = [f"{found[name]:.5f}" if np.isfinite(found[name]) else "refused" for found, _ in results.values()]
         table.add_row(name, *cells, f"{bars[name]:g}" if name in bars else "")

@@ -183,7 +183,7 @@ def test_errors_that_find_no_way_back_are_refused(good: dict[str, Any]) -> None:
 
 def test_a_bench_without_taps_is_refused(small_bench_file: Path) -> None:
     bench = Bench(load_bench(small_bench_file), True)
-    with pytest.raises(ConfigError, match="no taps to register"):
+    with pytest.raises(ConfigError, match="no taps to calibrate"):
         measure_tap_registration.budget(bench, parse_settings(measure_tap_registration, {}))
     assert "tap_registration" not in {one.name for one in calibrations_of(bench.file)}
 
@@ -197,10 +197,10 @@ def spread(intensity: torch.Tensor) -> torch.Tensor:
     return ((left - 0.5 * right) / (left + right).detach()).square().mean()
 
 
-def cosines(bench: Bench, believed: Values) -> list[float]:
-    """Return the cosines of each mask's gradient, measured believing some shifts, to that in the twin's own light."""
+def cosines(bench: Bench, believed: Values, largest_phase_rad: float = 3.0) -> list[float]:
+    """Return the cosines of each mask's gradient, measured believing some values, to that in the twin's own light."""
     fields, generator = BenchFields(bench, believed), torch.Generator().manual_seed(5)
-    fields.write_masks([3 * torch.rand(fields.grid.shape, generator=generator) for _ in fields.phases])
+    fields.write_masks([largest_phase_rad * torch.rand(fields.grid.shape, generator=generator) for _ in fields.phases])
     objects = torch.zeros(4, *fields.grid.shape, dtype=torch.complex64)
     grey = torch.rand(4, 7, 7, generator=generator)
     objects[:, 9:23, 9:23] = 0.2 * grey.repeat_interleave(2, 1).repeat_interleave(2, 2)
@@ -243,9 +243,9 @@ def test_a_following_run_believes_the_ledger(tmp_path: Path) -> None:
 
     places = ("--ledger", tmp_path / "ledger", "--out", tmp_path / "runs")
     made = answer("calibrate", "all", "--bench", BENCH, "--simulate", "--set", "repeats=6", *places)
-    assert [one["calibration"] for one in made["calibrations"]] == ["tap_registration"]
+    assert [one["calibration"] for one in made["calibrations"]] == ["panel_response", "tap_registration"]
     listed = answer("calibrations", BENCH, "--ledger", tmp_path / "ledger")
-    assert [one["standing"] for one in listed["calibrations"]] == ["valid"]
+    assert [one["standing"] for one in listed["calibrations"]] == ["valid", "valid"]
     with Bench(load_bench(BENCH), True, ledger=tmp_path / "ledger") as bench:
         believed = bench.file.parameters()["camera_forward_1.shift_y"].value
     assert believed == pytest.approx(true_shifts({}, 1)["camera_forward_1.shift_y"], abs=0.01)
