@@ -26,6 +26,7 @@ from labctl.cli.options import (
     TruthSeed,
     Verbose,
     parse_length,
+    parse_overrides,
     simulated_names,
 )
 from labctl.cli.order import read_request, simulated_devices, wired_devices
@@ -72,13 +73,18 @@ def check(
     ctx: typer.Context,
     bench: BenchArgument,
     simulate: Simulate = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="bench.PATH=VALUE", help="A value of the bench file; repeatable."),
+    ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Compare what a bench needs with what it has; with --simulate, open it and show its devices."""
     from labctl.bench import Bench, load_bench, power_table, require_able
 
-    names, file, out = simulated_names(simulate), load_bench(bench), show.console()
+    names, out = simulated_names(simulate), show.console()
+    file = load_bench(bench, parse_overrides(assignments or ()))
     rows = power_table(file)
     ctx.obj.values |= {"bench": file.name, "planes": [asdict(row) for row in rows]}
     if not as_json:

@@ -100,3 +100,17 @@ def parse_assignments(texts: Sequence[str]) -> tuple[dict[str, Any], dict[str, A
             raise typer.BadParameter(f"{text!r}: not readable as YAML: {problem}", param_hint="--set") from error
     overrides = {key.removeprefix("bench."): value for key, value in given.items() if key.startswith("bench.")}
     return {key: value for key, value in given.items() if not key.startswith("bench.")}, overrides
+
+
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the bench overrides that `--set bench.PATH=value ...` gives where there is no plan to set.
+
+    Raises:
+        typer.BadParameter: As `parse_assignments`, or a key that is none of the bench file.
+    """
+    settings, overrides = parse_assignments(texts)
+    if settings:
+        raise typer.BadParameter(
+            f"{next(iter(settings))!r}: there is no plan to set here; write bench.PATH=value", param_hint="--set"
+        )
+    return overrides
