@@ -1,48 +1,46 @@
-"""What the command line's arguments mean: `--simulate` with or without names, and `--set key=value`."""
+"""The options that several commands share, and what they mean: `--simulate` names devices, `--set` key=value."""
 
+import logging
 import re
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 import yaml
-from typer.core import TyperCommand, TyperGroup
 
-from labctl.cli import show
-from labctl.cli.answer import ALL, WIRE, Answer
+from labctl.cli.answer import ALL, WIRE
 from labctl.errors import ConfigError
 from labctl.units import LENGTH
 
 
-class LabGroup(TyperGroup):
-    """All commands; whatever happens in one is answered here."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the options that stand before the command."""
-        show.prepare_streams()
-        ctx.obj = answer = Answer(args)
-        rest = answer.take(super().parse_args, ctx, args or ["--help"])
-        if rest is None:
-            answer.send()
-        return rest or []
-
-    def invoke(self, ctx: Any) -> None:
-        """Run the command and answer for it."""
-        with show.logging_on_stderr():
-            ctx.obj.take(super().invoke, ctx)
-            ctx.obj.send()
+def _set_level(verbose: bool) -> None:
+    if verbose:
+        logging.getLogger().setLevel(logging.INFO)
 
 
-class LabCommand(TyperCommand):
-    """A command whose `--simulate` may stand without a value."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments, a bare `--simulate` as `--simulate all`."""
-        following = [*args[1:], "-"]
-        bare = [arg == "--simulate" and after.startswith("-") for arg, after in zip(args, following, strict=False)]
-        return super().parse_args(
-            ctx, [f"{arg}={ALL}" if alone else arg for arg, alone in zip(args, bare, strict=True)]
-        )
+BenchArgument = Annotated[str, typer.Argument(metavar="BENCH", help="Shipped name or path of a bench file.")]
+BenchOption = Annotated[str, typer.Option(metavar="BENCH", help="Shipped name or path of a bench file.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
+Simulate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[NAMES]",
+        help="Twins for all devices, or for those named: stage,cell; wire: real drivers on instrument simulators.",
+        show_default=False,
+    ),
+]
+TruthSeed = Annotated[int | None, typer.Option(min=0, help="Draws the twins' truth.", show_default=False)]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, or bench.PATH; repeatable.")
+]
+Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Ledger = Annotated[
+    str, typer.Option(metavar="DIR", envvar="LABCTL_LEDGER", help="Folder of calibrations; `none` to go without.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would cost, and stop.")]
+Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, to stderr.", callback=_set_level)]
 
 
 def simulated_names(text: str | None) -> bool | str | list[str]:
@@ -102,3 +100,17 @@ def parse_assignments(texts: Sequence[str]) -> tuple[dict[str, Any], dict[str, A
             raise typer.BadParameter(f"{text!r}: not readable as YAML: {problem}", param_hint="--set") from error
     overrides = {key.removeprefix("bench."): value for key, value in given.items() if key.startswith("bench.")}
     return {key: value for key, value in given.items() if not key.startswith("bench.")}, overrides
+
+
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the bench overrides that `--set bench.PATH=value ...` gives where there is no plan to set.
+
+    Raises:
+        typer.BadParameter: As `parse_assignments`, or a key that is none of the bench file.
+    """
+    settings, overrides = parse_assignments(texts)
+    if settings:
+        raise typer.BadParameter(
+            f"{next(iter(settings))!r}: there is no plan to set here; write bench.PATH=value", param_hint="--set"
+        )
+    return overrides

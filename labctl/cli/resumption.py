@@ -1,16 +1,25 @@
-"""What a run was asked to do, read back from its run.yaml so that it can be resumed."""
+"""What `labctl resume` does: what a run was asked to do is read back from its run.yaml, and it goes on."""
 
+import logging
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from labctl.bench import Bench, BenchFile, parse_bench
+from labctl.cli import show
+from labctl.cli.answer import Answer
+from labctl.cli.order import Order
+from labctl.cli.running import run_order
 from labctl.documents import Document
 from labctl.errors import ConfigError
-from labctl.plan import Plan, Settings, load_plan, parse_settings
-from labctl.recorder import read_run
+from labctl.plan import Plan, Settings, apply_changes, load_plan, parse_settings
+from labctl.recorder import ResumedRecorder, read_run, read_summary
+from labctl.records import Changes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,3 +96,24 @@ def read_asked(run: Path) -> Asked:
         header["calibrations"],
         Path(header["ledger"]) if header["ledger"] and header["calibrations"] else None,
     )
+
+
+def resume(run: Path, answer: Answer) -> None:
+    """Go on with the run in folder `run` from its last checkpoint; one that has completed is left as it is.
+
+    Raises:
+        ConfigError: As `read_asked`, or its calibrations are no longer those of the ledger.
+    """
+    if read_summary(run).get("status") == "completed":
+        show.console(stderr=answer.as_json).print(f"{run} has completed: there is nothing to resume", soft_wrap=True)
+        return
+    asked = read_asked(run)
+    with ResumedRecorder(run) as recorder:
+        for change in recorder.other_software:
+            logger.warning("%s: %s since it began; it may not go on exactly as it would have", run, change)
+        settings = reduce(apply_changes, map(Changes, recorder.changes), asked.settings)
+        table = asked.open_bench()
+        order = Order(asked.plan, settings, table, asked.plan.budget(table, settings))
+        answer.values |= order.names()
+        changed = len(recorder.changes)
+        run_order(order, answer, lambda: recorder, checkpoint=recorder.checkpoint, changed=changed)

@@ -12,11 +12,11 @@ from labctl.errors import ConfigError
 from labctl.optics.multiplier.absorber import transmission
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
-from labctl.training.loop import one_thread
 from labctl.training.measure import BACKGROUND_SHOTS, BenchNetwork, setup_exposures
 from labctl.training.network import NetworkShape
 from labctl.training.patterns import Floats
 from labctl.training.settings import bench_seconds, photons
+from labctl.training.threads import one_thread
 
 PROBED_ROWS = 10
 """Rows whose probe fields add up in every mode: their weights' errors average out."""

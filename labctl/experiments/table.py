@@ -159,7 +159,7 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 def compute_cell(cell: Cell, folder: Path) -> Finished:
     """Compute one cell on one thread and store it in `folder`."""
-    from labctl.training.loop import one_thread  # loads torch, which finding a table must not wait for
+    from labctl.training.threads import one_thread  # loads torch, which finding a table must not wait for
 
     began_s = time.monotonic()
     own = folder / "cells" / cell.name

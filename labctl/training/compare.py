@@ -11,7 +11,7 @@ from labctl.bench import Bench
 from labctl.plan import plan
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.training.gradient import MethodName, cost_of
-from labctl.training.loop import Training, one_thread
+from labctl.training.loop import Training
 from labctl.training.measure import BACKGROUND_SHOTS, setup_exposures
 from labctl.training.scoring import bench_confusion, confusion_accuracy
 from labctl.training.settings import (
@@ -22,6 +22,7 @@ from labctl.training.settings import (
     photons,
     total_steps,
 )
+from labctl.training.threads import one_thread
 
 LEFT_OUT = ("weights", "checkpoint")
 """Records of a training that a comparison does not pass on: they belong to runs of one training."""

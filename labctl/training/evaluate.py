@@ -11,11 +11,11 @@ from labctl.errors import ConfigError
 from labctl.plan import plan
 from labctl.recorder import read_run, read_weights
 from labctl.records import Budget, Changes, Record, Summary
-from labctl.training.loop import one_thread
 from labctl.training.measure import BACKGROUND_SHOTS, BenchNetwork, setup_exposures
 from labctl.training.network import NetworkShape
 from labctl.training.scoring import bench_confusion, confusion_accuracy, model_confusion
 from labctl.training.settings import ReadingSettings, bench_seconds, load_samples, photons
+from labctl.training.threads import one_thread
 
 
 class EvaluateSettings(ReadingSettings):

@@ -2,8 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import asdict
 from typing import Any
 
@@ -31,6 +30,7 @@ from labctl.training.scoring import Counts, bench_confusion, confusion_accuracy,
 from labctl.training.sentinel import SAMPLES, measure_sentinel, require_same_table
 from labctl.training.settings import AGREEMENT_REPEATS, TrainSettings, initial_sds, total_epochs, total_steps
 from labctl.training.tasks import Samples
+from labctl.training.threads import one_thread
 
 PAST_LEAK = 0.05
 """Wrong-way pump over reference field above which error readings suffer visibly (reference-benches section 1)."""
@@ -39,21 +39,6 @@ SHOWN_SAMPLES = 4
 """Samples of an agreement batch whose inputs, activations and errors are recorded."""
 
 Records = Generator[Record, Changes | None, None]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch on one thread: a batch of modes is too small to share, and sharing it waits for busy neighbours.
-
-    Measured on two cores, 784-128-10, batch 64: 9.5 ms a step on one thread, 16 ms on two idle cores, 240 ms on two
-    threads beside another job.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Training:

@@ -84,6 +84,16 @@ def test_check_with_simulate_opens_the_bench_and_shows_its_devices(labctl: Labct
     assert {"plane", "what", "required", "available", "able"} == told.answer["planes"][0].keys()
 
 
+def test_check_takes_overrides_of_the_bench_file(labctl: Labctl) -> None:
+    stronger = labctl("check", "vapour_cell", "--set", "bench.laser.power=3 W", "--json").answer
+    weaker = labctl("check", "vapour_cell", "--set", "bench.laser.power=0.5 W", "--json").answer
+    assert (stronger["status"], weaker["status"]) == ("completed", "refused")
+    assert (stronger["planes"][0]["available"], weaker["planes"][0]["available"]) == ("3 W", "500 mW")
+    exposed = "bench.devices.camera_output.settings.exposure=100 us"
+    opened = labctl("check", "vapour_cell", "--simulate", "--set", exposed, "--json").answer
+    assert opened["devices"]["camera_output"]["exposure_s"] == pytest.approx(1e-4, rel=1e-9)
+
+
 def test_check_refuses_a_bench_that_is_not_able(labctl: Labctl, weak_bench: Path) -> None:
     ended = labctl("check", str(weak_bench), "--simulate", "--json")
     assert ended.code == 2
@@ -201,6 +211,8 @@ REFUSALS = {
     ("--nonesuch",): "--nonesuch",
     ("list", "nonesuch"): "nonesuch",
     ("check", "--simulate", "vapour_cell"): "--simulate=all",
+    ("check", "vapour_cell", "--set", "steps=3"): "'steps': there is no plan to set here; write bench.PATH=value",
+    ("check", "vapour_cell", "--set", "bench.laser.pwoer=1 W"): "pwoer",
     (*RUN, "--set", "stpes=3"): "stpes",
     (*RUN, "--set", "steps=many"): "steps",
     (*RUN, "--set", "steps"): "write key=value",

@@ -9,7 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from labctl.cli.answer import Answer
-from labctl.cli.options import LabCommand, LabGroup, parse_assignments, simulated_names
+from labctl.cli.command import LabCommand, LabGroup
+from labctl.cli.options import parse_assignments, simulated_names
 from labctl.errors import ConfigError, DeviceError
 
 VALUES = {

@@ -11,7 +11,7 @@ import pytest
 from labctl.devices import Device
 from sim_backends import twins
 from tests.conftest import contract_lines
-from tests.devices.contracts import DeviceContract
+from tests.devices.contracts.device import DeviceContract
 
 ROOT = Path(__file__).parents[2]
 

@@ -30,15 +30,13 @@ from labctl.devices.tag import TAG_BLOCKS, read_tags
 from labctl.errors import LimitError
 from sim_backends.twins import TwinBeam, TwinCamera, TwinCell, TwinDMD, TwinPowerMeter, TwinSLM, TwinStage
 from tests.conftest import SMALL_BENCH
-from tests.devices.contracts import (
-    BeamContract,
-    CameraContract,
-    CellContract,
-    DMDContract,
-    PowerMeterContract,
-    SLMContract,
-    StageContract,
-)
+from tests.devices.contracts.beam import BeamContract
+from tests.devices.contracts.camera import CameraContract
+from tests.devices.contracts.cell import CellContract
+from tests.devices.contracts.dmd import DMDContract
+from tests.devices.contracts.power_meter import PowerMeterContract
+from tests.devices.contracts.slm import SLMContract
+from tests.devices.contracts.stage import StageContract
 
 BENCHES = {
     "small_cell": SMALL_BENCH,

@@ -19,7 +19,10 @@ from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.pm100 import PM100Meter
 from sim_backends.instruments.sc10 import SC10Controller
 from sim_backends.instruments.tc200 import TC200Heater
-from tests.devices.contracts import BeamContract, CellContract, PowerMeterContract, StageContract
+from tests.devices.contracts.beam import BeamContract
+from tests.devices.contracts.cell import CellContract
+from tests.devices.contracts.power_meter import PowerMeterContract
+from tests.devices.contracts.stage import StageContract
 from tests.drivers.wire import SteppedClock, on_fastest, on_pty, on_socket
 
 STAGE = {

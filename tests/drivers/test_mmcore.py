@@ -17,7 +17,8 @@ from labctl.bench import Bench, load_bench
 from labctl.clock import WallClock
 from labctl.devices import CameraSettings, Pattern, StageSettings, identity_codebook
 from labctl.errors import ConfigError, ConnectError, DeviceError, FrameLost, StateError
-from tests.devices.contracts import CameraContract, StageContract
+from tests.devices.contracts.camera import CameraContract
+from tests.devices.contracts.stage import StageContract
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from drivers.slmsuite_dmd import SlmsuiteDMD
 from labctl.clock import ManualClock
 from labctl.devices import Codebook, DMDSettings, Pattern, PatternStack, identity_codebook
 from labctl.errors import ConfigError, ConnectError, DeviceError, DriverMissing
-from tests.devices.contracts import DMDContract
+from tests.devices.contracts.dmd import DMDContract
 
 SHAPE = (24, 50)  # columns that are no whole bytes
 

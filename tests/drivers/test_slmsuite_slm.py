@@ -10,7 +10,7 @@ from drivers.slmsuite_slm import SlmsuiteSLM
 from labctl.clock import ManualClock
 from labctl.devices import Codebook, Pattern, SLMSettings, identity_codebook
 from labctl.errors import ConfigError, ConnectError, DeviceError
-from tests.devices.contracts import SLMContract
+from tests.devices.contracts.slm import SLMContract
 
 SHAPE = (48, 64)
 

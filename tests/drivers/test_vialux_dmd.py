@@ -12,7 +12,7 @@ from labctl.clock import ManualClock
 from labctl.devices import DMDSettings, Pattern, PatternStack, identity_codebook
 from labctl.errors import ConfigError, ConnectError, DeviceError, DriverMissing, LimitError
 from sim_backends.alp_board import EDGE_FALLING, AlpBoard
-from tests.devices.contracts import DMDContract
+from tests.devices.contracts.dmd import DMDContract
 
 SHAPE = (6, 1024)
 ON = identity_codebook(1)

@@ -6,7 +6,8 @@ from typing import Any
 from labctl.bench import BenchFile
 from labctl.devices import BeamSettings, CameraSettings, CellSettings, StageSettings
 from labctl.units import FREQUENCY, LENGTH, POWER, TIME, show
-from tests.devices.contracts import DIMMED, rise_of
+from tests.devices.contracts.beam import DIMMED
+from tests.devices.contracts.cell import rise_of
 from tests.hardware.mild import PART_OF_TRAVEL
 
 

@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 
 from labctl.devices import Stage
-from tests.devices import contracts
+from tests.devices.contracts.beam import BeamContract
+from tests.devices.contracts.camera import CameraContract
+from tests.devices.contracts.cell import CellContract
+from tests.devices.contracts.device import DeviceContract
+from tests.devices.contracts.dmd import DMDContract
+from tests.devices.contracts.power_meter import PowerMeterContract
+from tests.devices.contracts.slm import SLMContract
+from tests.devices.contracts.stage import StageContract
 
 PART_OF_TRAVEL = 0.01
 """How far a stage moves from where it is."""
@@ -15,7 +22,7 @@ class OnHardware:
     SLACK_S = 1.0
 
 
-class MildStage(OnHardware, contracts.StageContract):
+class MildStage(OnHardware, StageContract):
     """Moves a little from where the stage is, and back."""
 
     def targets_m(self, stage: Stage, axis: str) -> tuple[float, ...]:
@@ -24,34 +31,34 @@ class MildStage(OnHardware, contracts.StageContract):
         return min(here + step, high), max(here - step, low), min(max(here, low), high)
 
 
-class MildCell(OnHardware, contracts.CellContract):
+class MildCell(OnHardware, CellContract):
     """Allows the resolution of a heater's controller, and the reservoir's lag behind it."""
 
     READING_K = 0.2
     LAG_S = 300.0
 
 
-class MildSLM(OnHardware, contracts.SLMContract):
+class MildSLM(OnHardware, SLMContract):
     """A phase panel."""
 
 
-class MildDMD(OnHardware, contracts.DMDContract):
+class MildDMD(OnHardware, DMDContract):
     """A micromirror device."""
 
 
-class MildCamera(OnHardware, contracts.CameraContract):
+class MildCamera(OnHardware, CameraContract):
     """A camera."""
 
 
-class MildBeam(OnHardware, contracts.BeamContract):
+class MildBeam(OnHardware, BeamContract):
     """A beam."""
 
 
-class MildPowerMeter(OnHardware, contracts.PowerMeterContract):
+class MildPowerMeter(OnHardware, PowerMeterContract):
     """A power meter."""
 
 
-MILD: Mapping[str, type[contracts.DeviceContract]] = {
+MILD: Mapping[str, type[DeviceContract]] = {
     "slm": MildSLM,
     "dmd": MildDMD,
     "camera": MildCamera,

@@ -8,7 +8,7 @@ from labctl.clock import WallClock
 from labctl.devices import Device
 from labctl.devices.building import DriverSpec, build_driver, import_class
 from labctl.errors import LabError
-from tests.devices import contracts
+from tests.devices.contracts import device as contract
 from tests.hardware.mild import MILD
 from tests.hardware.plugin import Selected, driver_specs
 
@@ -18,7 +18,7 @@ def suite(kind: str, spec: DriverSpec) -> type:
 
     @pytest.fixture
     def device(_self: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-        monkeypatch.setattr(contracts, "READINGS_WANDER", True)
+        monkeypatch.setattr(contract, "READINGS_WANDER", True)
         one = build_driver(spec, WallClock(), {})
         yield one
         monkeypatch.undo()  # a hook that a test replaced is the driver's own again

@@ -29,9 +29,9 @@ from labctl.experiments.diffractive.objects import object_fields
 from labctl.plan import Steps, apply_changes, plan
 from labctl.recorder import read_weights
 from labctl.records import Changes, Record, Summary, join_tree, split_tree
-from labctl.training.loop import one_thread
 from labctl.training.progress import optimiser_state, restore_optimiser
 from labctl.training.tasks import Samples
+from labctl.training.threads import one_thread
 
 PLATE_WAVELENGTHS = 80e-3 / 0.75e-3
 """Side of the published plate in wavelengths; its detectors keep their share of it (published-systems 3.3)."""

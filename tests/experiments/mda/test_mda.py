@@ -1,6 +1,5 @@
-"""Plan `mda` on the twins of a small Fourier bench with a stage: as planned, as lit, on disk, and when devices fail."""
+"""Plan `mda` on the twins of a small Fourier bench with a stage: as planned, as lit, and on disk."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,85 +7,20 @@ import numpy as np
 import pytest
 import useq
 import yaml
-import yaozarrs
-import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from labctl.bench import Bench, load_bench
-from labctl.cli.main import app
-from labctl.clock import WallClock
-from labctl.errors import ConfigError, LimitError
 from labctl.experiments.mda.frames import make_job
 from labctl.experiments.mda.plan import mda
 from labctl.experiments.mda.sequence import parse_sequence
 from labctl.experiments.mda.settings import MdaSettings
 from labctl.experiments.mda.survey import survey
 from labctl.plan import parse_settings
-from labctl.recorder import Recorder, ResumedRecorder, read_records, read_summary
 from labctl.records import Record
-from labctl.runner import Outcome, Runner
+from labctl.runner import Runner
 from tests.drivers.test_mmcore import CAMERA, TESTER, noted
-
-FOURIER = Path(__file__).parents[1] / "benches" / "small_fourier.yaml"
-TRAVEL = {"low": "-100 um", "high": "100 um"}
-STAGE: dict[str, Any] = {
-    "kind": "stage",
-    "twin": "sim_backends.twins.TwinStage",
-    "settings": {
-        "axes": {"x": TRAVEL, "y": TRAVEL, "z": {"low": "0 um", "high": "100 um"}},
-        "settle": "20 ms",
-        "tolerance": "20 nm",
-        "timeout": "2 s",
-    },
-}
-PRESETS = {"weak": {"beam": "2 mW"}, "strong": {"beam": "10 mW"}}
-SEQUENCE: dict[str, Any] = {
-    "axis_order": "tpcz",
-    "time_plan": {"interval": 2, "loops": 3},
-    "stage_positions": [{"name": "left", "x": -20, "y": 1, "z": 50}, {"name": "right", "x": 20, "y": 0, "z": 60}],
-    "z_plan": {"range": 4, "step": 2},
-    "channels": [{"config": "weak", "exposure": 10}, {"config": "strong", "exposure": 20}],
-    "metadata": {"labctl": {"presets": PRESETS}},
-}
-"""3 times x 2 positions x 2 channels x 3 planes = 36 frames."""
-
-
-def small(**overrides: Any):
-    return load_bench(FOURIER, {"devices.stage": STAGE, **overrides})
-
-
-def run(
-    folder: Path, sequence: dict[str, Any], stop_after: int | None = None, bench: Any = None, **given: Any
-) -> tuple[Outcome, Path, list[Record]]:
-    """Run a sequence and return how it ended, its folder and its records."""
-    chosen = parse_settings(mda, {"sequence": sequence, **given})
-    seen: list[Record] = []
-    with Bench(bench or small(), True) as table, Recorder(folder, "mda", {"a": 1}, chosen.keep) as recorder:
-        runner = Runner(mda, table, chosen, np.random.default_rng(0), [recorder, seen.append, lambda _: enough()])
-
-        def enough() -> None:
-            if stop_after and sum(record.kind == "frame" for record in seen) >= stop_after:
-                runner.stop()
-
-        outcome = runner.run()
-        recorder.finish(outcome.status, outcome.summary, outcome.error)
-    return outcome, recorder.folder, seen
-
-
-def frames_of(records: list[Record]) -> list[Record]:
-    return [record for record in records if record.kind == "frame"]
-
-
-def images(folder: Path) -> dict[str, Any]:
-    """Return the images of a run by name, read by zarr alone, after yaozarrs has found the file valid."""
-    file = folder / "images.ome.zarr"
-    yaozarrs.validate_zarr_store(str(file))
-    root: Any = zarr.open_group(file, mode="r")
-    ome = root.attrs["ome"]
-    parts = [root] if "multiscales" in ome else [root[name] for name in root["OME"].attrs["ome"]["series"]]
-    return {part.attrs["ome"]["multiscales"][0]["name"]: part for part in parts}
+from tests.experiments.mda.small import FOURIER, PRESETS, SEQUENCE, TRAVEL, frames_of, images, run, small
 
 
 def test_frames_and_positions_are_those_useq_plans(tmp_path: Path):
@@ -309,170 +243,6 @@ def test_frames_of_a_real_core_were_taken_under_what_was_planned(tmp_path: Path)
         assert noted(record.arrays["counts"], "Exposure") == pytest.approx(event.exposure)
 
 
-# ---- stopped and resumed
-
-
-def test_a_stopped_run_holds_its_frames_and_goes_on_as_if_it_had_not_been(tmp_path: Path):
-    whole, whole_folder, whole_records = run(tmp_path / "whole", SEQUENCE)
-    stopped, folder, first = run(tmp_path / "parts", SEQUENCE, stop_after=17)
-    assert (whole.status, stopped.status) == ("completed", "stopped")
-    for record in frames_of(first):
-        stored = images(folder)[record.values["image"]]["0"][tuple(record.values["place"])]
-        assert np.array_equal(stored, record.arrays["counts"])
-    with ResumedRecorder(folder) as recorder, Bench(small(), True) as bench:
-        chosen = parse_settings(mda, {"sequence": SEQUENCE})
-        then: list[Record] = []
-        assert recorder.checkpoint is not None
-        listeners = [recorder, then.append]
-        outcome = Runner(mda, bench, chosen, np.random.default_rng(0), listeners, recorder.checkpoint).run()
-        recorder.finish(outcome.status, outcome.summary, outcome.error)
-    assert outcome.status == "completed", outcome.error
-    both = [dict(record.values) for record in (*frames_of(first), *frames_of(then))]
-    assert both == [dict(record.values) for record in frames_of(whole_records)]
-    assert outcome.summary == whole.summary
-    for name, image in images(folder).items():
-        assert np.array_equal(image["0"][...], images(whole_folder)[name]["0"][...])
-    assert sum(record["kind"] == "frame" for record in read_records(folder)) == 36
-
-
-def test_on_a_table_a_resumed_run_goes_on_at_its_own_pace(tmp_path: Path):
-    sequence = {"time_plan": {"interval": 0.15, "loops": 6}, "channels": ["weak"]}
-    chosen = parse_settings(mda, {"sequence": sequence, "presets": PRESETS, "checkpoint_every": 3})
-    with Bench(small(), True, clock=WallClock()) as bench:  # a clock that is not simulated makes it a table
-        begun = list(mda(bench, chosen, np.random.default_rng(0)))
-    checkpoint = next(record for record in begun if record.kind == "checkpoint")
-    with Bench(small(), True, clock=WallClock()) as bench:
-        gone_on = list(mda(bench, chosen, np.random.default_rng(0), checkpoint))
-    times_s = [
-        [record.values["time_s"] for record in frames_of(part)] for part in (begun[: begun.index(checkpoint)], gone_on)
-    ]
-    assert [len(part) for part in times_s] == [3, 3]
-    for part in times_s:
-        assert np.diff(part) == pytest.approx([0.15, 0.15], abs=0.1)
-        assert min(np.diff(part)) > 0.1
-
-
-# ---- devices that fail
-
-
-@pytest.mark.parametrize(
-    ("fault", "device", "said"),
-    [
-        ({"device": "camera", "fault": "exception", "at": 40}, "camera", "injected exception"),
-        ({"device": "camera", "fault": "dropped", "at": 7}, "camera", "0 frames came where 1 were expected"),
-        ({"device": "stage", "fault": "disconnect", "at": 30}, "stage", "injected disconnect"),
-        ({"device": "stage", "fault": "hang", "at": 20}, "stage", "no answer"),
-        ({"device": "slm", "fault": "exception", "at": 5}, "slm", "injected exception"),
-    ],
-)
-def test_a_device_that_fails_ends_the_command_with_code_1_and_one_line(
-    tmp_path: Path, fault: dict[str, Any], device: str, said: str, monkeypatch: pytest.MonkeyPatch
-):
-    presets = {name: {**one, "slm": k} for k, (name, one) in enumerate(PRESETS.items())}
-    plan = tmp_path / "plan.yaml"
-    plan.write_text(yaml.safe_dump({**SEQUENCE, "metadata": {"labctl": {"presets": presets}}}))
-    monkeypatch.chdir(tmp_path)
-    sets = {"sequence": "plan.yaml", "bench.devices.stage": json.dumps(STAGE)}
-    sets |= {"bench.simulation.faults": json.dumps([fault])}
-    options = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
-    ended = CliRunner().invoke(app, ["run", "mda", "--bench", str(FOURIER), "--simulate", "--json", *options])
-    assert ended.exit_code == 1
-    answer = json.loads(ended.stdout.splitlines()[-1])
-    assert answer["status"] == "failed"
-    assert answer["error"].startswith(f"{device}: ")
-    assert said in answer["error"]
-    lines = sum(line.startswith("error: ") for line in ended.stderr.splitlines())
-    assert lines == 1 or fault["fault"] == "disconnect"  # which also keeps the device from being made safe
-    folder = Path(answer["run"])
-    assert read_summary(folder)["status"] == "failed"
-    taken = [record for record in read_records(folder) if record["kind"] == "frame"]
-    assert 0 < len(taken) < 36
-    last = taken[-1]["values"]
-    assert images(folder)[last["image"]]["0"][tuple(last["place"])].mean() == pytest.approx(last["mean_counts"])
-
-
-def test_a_stage_that_stands_still_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    chosen = parse_settings(mda, {"sequence": SEQUENCE})
-    with Bench(small(), True) as bench:
-        monkeypatch.setattr(bench.stage("stage"), "_do_move", lambda target_m: None)
-        outcome = Runner(mda, bench, chosen, np.random.default_rng(0)).run()
-    assert outcome.status == "failed"
-    assert outcome.error is not None
-    assert outcome.error.startswith("stage: a move ended")
-
-
-# ---- what is refused before anything moves
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"z_plan": {"rnge": 4, "step": 2}}, r"z_plan\.range: Field required"),
-        ({"z_plan": {"range": 4}}, r"z_plan\.step: Field required"),
-        ({"metadata": {"labctl": 3}}, r"metadata\.labctl: asked for 3"),
-        ({"z_plan": {"range": 4, "step": 2, "go_upp": True}}, "unknown key 'go_upp'; did you mean 'go_up'"),
-        ({"chanels": ["weak"]}, "unknown key 'chanels'; did you mean 'channels'"),
-        ({"channels": ["dapi"]}, "channel 'dapi' is no preset and no beam.*metadata: labctl: presets: {dapi:"),
-        ({"channels": [{"config": "weak", "group": "Laser"}]}, "group 'Laser' is not known"),
-        ({"channels": [{"config": "weak", "camera": "camera"}]}, "camera is not supported"),
-        ({"autofocus_plan": {"autofocus_motor_offset": 3, "axes": ["p"]}}, "autofocus_plan is not supported"),
-        ({"setup": {"properties": [["Camera", "Binning", "2"]]}}, "setup: properties cannot be set up"),
-        ({"time_plan": {"interval": 0, "duration": 4}}, "time_plan"),
-        ({"grid_plan": {"num_points": 3}}, "give a random_seed"),
-        ({"stage_positions": [{"name": "a", "z": 9}, {"name": "a", "z": 8}]}, "the name 'a' stands twice"),
-        ({"stage_positions": [{"x": 1, "properties": [["beam", "on", "1"]]}]}, "properties are not supported"),
-        ({"metadata": {"labctl": {"presets": {"weak": {"beam": 2}, "strong": {}}}}}, "beam: a power with its unit"),
-        ({"metadata": {"labctl": {"presets": {**PRESETS, "weak": {"bean": "1 mW"}}}}}, "did you mean 'beam'"),
-        ({"metadata": {"labctl": {"presets": {**PRESETS, "weak": {"slm": 300}}}}}, "levels from 0 to 255"),
-        ({"metadata": {"labctl": {"presets": {**PRESETS, "weak": {"slm": 3}}}}}, "preset strong says nothing of slm"),
-        ({"metadata": {"labctl": {"presets": PRESETS, "cammera": "camera"}}}, "unknown setting 'cammera'"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_by_name(changes: dict[str, Any], said: str):
-    with pytest.raises(ConfigError, match=said):
-        survey(make_job(small(), parse_settings(mda, {"sequence": {**SEQUENCE, **changes}})))
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        (
-            {"stage_positions": [{"x": 0, "z": 9}, {"x": 150, "z": 9}]},
-            "stage: frame t=0 p=1 c=0 z=0: x at 150 um.*-100 to",
-        ),
-        ({"z_plan": {"top": 110, "bottom": 90, "step": 10}}, "z at 110 um.*0 to 100 um"),
-        ({"channels": [{"config": "weak", "exposure": 20_000}]}, "camera: frame .*exposure 20000 ms"),
-        ({"metadata": {"labctl": {"presets": {**PRESETS, "weak": {"beam": "1 W"}}}}}, "beam: preset weak: power 1 W"),
-    ],
-)
-def test_limits_are_checked_for_the_whole_sequence_first(changes: dict[str, Any], said: str):
-    with Bench(small(), True) as bench:
-        before = bench.state()
-        with pytest.raises(LimitError, match=said):
-            next(mda(bench, parse_settings(mda, {"sequence": {**SEQUENCE, **changes}}), np.random.default_rng(0)))
-        assert bench.state() == before
-
-
-def test_an_axis_no_stage_has_is_refused_with_the_cure():
-    with pytest.raises(ConfigError, match=r"along x is asked for.*the bench has none; choose one with axes"):
-        survey(make_job(load_bench(FOURIER), parse_settings(mda, {"sequence": SEQUENCE})))
-
-
-def test_a_stage_in_the_light_path_moves_only_where_it_is_asked_for(small_bench_file: Path):
-    file = load_bench(small_bench_file)
-    stage = next(name for name, entry in file.devices.items() if entry.kind == "stage")
-    sequence, camera = {"stage_positions": [{"x": 5}]}, "camera_output"
-    with pytest.raises(ConfigError, match=f"the bench has {stage}.x"):
-        survey(make_job(file, MdaSettings(sequence=sequence, camera=camera)))
-    asked = MdaSettings(sequence=sequence, camera=camera, axes={"x": f"{stage}.x"})
-    assert survey(make_job(file, asked)).frames == 1
-
-
-def test_a_bench_of_several_cameras_wants_one_named(small_bench_file: Path):
-    with pytest.raises(ConfigError, match="several cameras; set camera to one of: camera_z1"):
-        make_job(load_bench(small_bench_file), MdaSettings(sequence={"time_plan": {"interval": 1, "loops": 2}}))
-
-
 def test_sequences_of_a_vapour_cell_bench_are_taken(small_bench_file: Path, tmp_path: Path):
     sequence = {"time_plan": {"interval": 1, "loops": 2}, "channels": ["pump", "reference"]}
     outcome, folder, _ = run(tmp_path, sequence, bench=load_bench(small_bench_file), camera="camera_z1")
@@ -521,14 +291,6 @@ def test_any_sequence_is_counted_and_placed(
         assert all(0 <= k < n for k, n in zip((t, c, z), shape, strict=True))
     exposing = sum(max(0.03, frame.exposure_s) for frame in job.frames())
     assert found.seconds >= max(exposing, interval * (loops - 1)) - 1e-9
-
-
-def test_a_run_without_a_sequence_says_what_it_needs():
-    for values in ({}, {"sequence": 3}, {"sequence": None}):
-        with pytest.raises(ConfigError, match=r"--set sequence=plan\.yaml"):
-            parse_settings(mda, values)
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
-        parse_settings(mda, {"sequence": "nowhere.yaml"})
 
 
 def test_what_yaml_says_is_what_useq_reads(tmp_path: Path):
