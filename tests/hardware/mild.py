@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import pytest
+
 from labctl.devices import Stage
 from tests.devices.contracts.beam import BeamContract
 from tests.devices.contracts.camera import CameraContract
@@ -28,7 +30,10 @@ class MildStage(OnHardware, StageContract):
     def targets_m(self, stage: Stage, axis: str) -> tuple[float, ...]:
         low, high = stage.limits_m[axis]
         here, step = stage.position_m[axis], PART_OF_TRAVEL * (high - low)
-        return min(here + step, high), max(here - step, low), min(max(here, low), high)
+        if not low <= here <= high:
+            where = f"{stage.name}: {axis} stands at {here:g} m, its limits are {low:g} to {high:g} m"
+            pytest.fail(f"{where}; it is not moved by a test from there, bring it inside first", pytrace=False)
+        return min(here + step, high), max(here - step, low), here
 
 
 class MildCell(OnHardware, CellContract):
