@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from labctl.experiments.diffractive.cells import LOSS_NAMES, PAPER, PLAIN, QUICK, QUICK_TRAIN, Recipes, training_seconds
+from labctl.experiments.diffractive.cells import LOSS_NAMES, OURS, PLAIN, QUICK_TRAIN, Recipes, training_seconds
 from labctl.experiments.diffractive.classifier import Classifier, ClassifierTraining, Loss, Optics, train_classifier
 from labctl.experiments.diffractive.data import Data, Images, load_splits
 from labctl.experiments.diffractive.evaluation import evaluate
@@ -76,7 +76,7 @@ class Settings:
     """
 
     optics: Optics = field(default_factory=Optics)
-    recipes: Recipes = PAPER
+    recipes: Recipes = OURS
     errors: Errors = field(default_factory=Errors)
     draws: int = 5
     tested: int = 2_000
@@ -218,7 +218,7 @@ def _figure(settings: Settings, results: Results, rows: Sequence[Row]) -> Figure
 
 d2nn_error_budget = Table(
     "d2nn_error_budget",
-    {"quick": Settings(Optics(CLASSIFIER.reduced(64)), QUICK, data=Data("mnist", QUICK_TRAIN)), "paper": Settings()},
+    {"quick": Settings(Optics(CLASSIFIER.reduced(64)), data=Data("mnist", QUICK_TRAIN)), "paper": Settings()},
     _cells,
     _rows,
     _figure,

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 
 from labctl.experiments.diffractive.cells import (
     LOSS_NAMES,
-    PAPER,
+    OURS,
     PLAIN,
-    QUICK,
     QUICK_TRAIN,
     Recipes,
     Shown,
@@ -51,7 +50,7 @@ class Settings:
     """
 
     optics: Optics = field(default_factory=lambda: Optics(encoding="phase"))
-    recipes: Recipes = PAPER
+    recipes: Recipes = OURS
     data: Data = field(default_factory=lambda: Data("fashion-mnist"))
 
 
@@ -89,7 +88,7 @@ def _figure(settings: Settings, results: Results, rows: Sequence[Row]) -> Figure
 d2nn_fashion = Table(
     "d2nn_fashion",
     {
-        "quick": Settings(Optics(CLASSIFIER.reduced(64), "phase"), QUICK, Data("fashion-mnist", QUICK_TRAIN)),
+        "quick": Settings(Optics(CLASSIFIER.reduced(64), "phase"), data=Data("fashion-mnist", QUICK_TRAIN)),
         "paper": Settings(),
     },
     _cells,

@@ -216,7 +216,7 @@ d2nn_imager = Table(
     "d2nn_imager",
     {
         "quick": Settings(Recipe(10, 8, 0.1, "cosine"), Data("fashion-mnist", 1_500, 100, 100), IMAGER.cut(100)),
-        "paper": Settings(Recipe(36, 64, 1e-3), Data("fashion-mnist", 750, 100, 100)),
+        "paper": Settings(Recipe(10, 8, 0.1, "cosine"), Data("fashion-mnist", 1_500, 100, 100)),
     },
     _cells,
     _rows,

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 
 from labctl.experiments.diffractive.cells import (
     LOSS_NAMES,
-    PAPER,
+    OURS,
     PLAIN,
-    QUICK,
     QUICK_TRAIN,
     Recipes,
     Shown,
@@ -47,7 +46,7 @@ class Settings:
     """
 
     optics: Optics = field(default_factory=Optics)
-    recipes: Recipes = PAPER
+    recipes: Recipes = OURS
     appended: int = 2
     peeled: tuple[int, ...] = (4, 3)
     data: Data = field(default_factory=Data)
@@ -126,7 +125,7 @@ def _figure(settings: Settings, results: Results, rows: Sequence[Row]) -> Figure
 
 d2nn_lego = Table(
     "d2nn_lego",
-    {"quick": Settings(Optics(CLASSIFIER.reduced(64)), QUICK, data=Data("mnist", QUICK_TRAIN)), "paper": Settings()},
+    {"quick": Settings(Optics(CLASSIFIER.reduced(64)), data=Data("mnist", QUICK_TRAIN)), "paper": Settings()},
     _cells,
     _rows,
     _figure,
