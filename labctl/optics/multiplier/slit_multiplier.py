@@ -199,8 +199,8 @@ def slit_ramp(columns: int, width_m: float, offset_m: float, wavelength_m: float
 
     An offset in the Fourier plane is a linear phase over the columns, 2 pi offset x / (wavelength f).
     """
-    x = (torch.arange(columns) / columns - 0.5) * width_m
-    phase = 2 * math.pi * offset_m * x / (wavelength_m * focal_length_m)
+    whole = 2 * math.pi * offset_m * width_m / (wavelength_m * focal_length_m)
+    phase = torch.linspace(-0.5, 0.5 - 1 / columns, columns) * whole
     return torch.complex(torch.cos(phase), torch.sin(phase))
 
 
