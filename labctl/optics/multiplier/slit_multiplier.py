@@ -119,10 +119,11 @@ class SlitMultiplier:
         """Return what columns lit off-centre read of blocks: a share of their neighbour's field (rows, columns)."""
         if not self._shift:
             return field
-        right = self._shift > 0
-        kept, border = (field[:, 1:], (0, 1)) if right else (field[:, :-1], (1, 0))
-        share = abs(self._shift)
-        return ((1 - share) * field + share * np.pad(kept, ((0, 0), border))).astype(np.complex64)
+        share, left, right = abs(self._shift), slice(None, -1), slice(1, None)
+        reading, read = (left, right) if self._shift > 0 else (right, left)
+        seen = (1 - share) * field
+        seen[:, reading] += share * field[:, read]
+        return seen
 
     def silent_index(self, left: int, right: int) -> int:
         """Return the index that sends least light between two neighbours, whose blurred phase it cancels."""
@@ -138,9 +139,9 @@ class SlitMultiplier:
 
     def show_fields(self, fields: NDArray[np.complex64]) -> None:
         """Set the matrix from the first-order field (rows, columns) of every block, whatever shows it."""
-        distortion = 1.0 if self.distortion is None else self.distortion.numpy()
+        distortion = np.float32(1) if self.distortion is None else self.distortion.numpy()
         field = self._shifted(fields * distortion) * self.slit
-        self.matrix = torch.from_numpy(field.astype(np.complex64)).mul_(self.amplitude)
+        self.matrix = torch.from_numpy(field).mul_(self.amplitude)
 
     def forward(self, field: Tensor) -> Tensor:
         """Return the output fields (n, rows) of input fields (n, columns)."""
