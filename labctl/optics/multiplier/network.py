@@ -162,7 +162,7 @@ class Absorber:
     def _local(
         self, pump: Tensor, temperature_c: float, detuning_hz: Tensor | float, depth_scale: float
     ) -> Iterator[tuple[Tensor, Tensor, Tensor | float, Tensor]]:
-        """Yield saturation, depth and overlap (see `absorber.detuned`) at each point of the profile, its weight last."""
+        """Yield saturation, depth and overlap (as `absorber.detuned`) at every point of the profile, and its weight."""
         saturation = (pump.real**2 + pump.imag**2) / self.saturation_ratio
         if self.crosstalk:
             beside = torch.nn.functional.pad(saturation, (1, 1))
