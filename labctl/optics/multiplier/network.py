@@ -90,12 +90,11 @@ class Source:
 
     def fields(self, indices: NDArray[np.uint16], power_w: float) -> Tensor:
         """Return the complex fields (n, modes) that `indices` (n, modes) write with `power_w` on the device."""
-        field = self._amplitude[torch.from_numpy(indices.astype(np.int32))]
+        field = torch.from_numpy(self._amplitude.numpy().take(indices))  # torch's own look-up takes three times as long
         if self.offset is not None:
-            field = field + self.offset
-        if self.profile is not None:
-            field = field * self.profile
-        return field * self.full_field(power_w)
+            field += self.offset
+        full = self.full_field(power_w)
+        return field.mul_(full if self.profile is None else self.profile * full)
 
 
 def _tile_shape(block: tuple[int, int], carrier: int) -> tuple[int, int]:
