@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Shots, measure
 from labctl.bench import Bench, load_bench
 from labctl.clock import Clock
 from labctl.devices import Codebook, Frames, Pattern, PatternStack, identity_codebook
@@ -163,7 +163,7 @@ def take(bench: Bench, rng: np.random.Generator, score: Score) -> None:
     indices = rng.integers(0, 2, (PATTERNS, ROWS, COLUMNS), dtype=np.uint16)
     stack = PatternStack(indices, Codebook("image", np.array([[[0]], [[1]]], np.uint8), (4, 5)), (0, 30))
     order = rng.integers(0, PATTERNS, SHOTS)
-    taken = measure(bench, {DMD: stack}, [Shot((CAMERA,), frozenset({BEAM}), {DMD: int(k)}) for k in order])
+    taken = measure(bench, {DMD: stack}, [Shots((CAMERA,), frozenset({BEAM}), {DMD: order})])
     frames = taken.frames[CAMERA]
     half = LIT / 2 / bench.file.settings(CAMERA).electrons_per_count
     score.wrong_pixels += int(((frames.counts > half) != indices[order].astype(bool)).sum())

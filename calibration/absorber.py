@@ -160,7 +160,7 @@ class _Sweep:
     def take(self) -> Fields:
         """Return the fields (levels, modes) of one sweep; each mode is read in the comb that lights it."""
         element = self.cell.source
-        frames = [{element.device: k} for k in range(2 * LEVELS)]
+        frames = {element.device: np.arange(2 * LEVELS)}
         stacks = {element.device: self.stack}
         fields = take_fields(self.bench, self.cell.tap.camera, frozenset({element.beam}), stacks, frames)
         return np.where(np.arange(fields.shape[1]) % 2 == 0, fields[:LEVELS], fields[LEVELS:])

@@ -1,12 +1,12 @@
 """Complex fields by four steps of the reference's phase: no quadrature is lost, whatever a mode's own phase is."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Shots, measure
 from labctl.bench import Bench
 from labctl.devices import PatternStack
 from labctl.errors import RunAborted
@@ -21,9 +21,9 @@ def take_fields(
     camera: str,
     beams: frozenset[str],
     stacks: Mapping[str, PatternStack],
-    frames: Sequence[Mapping[str, int]],
+    frames: Mapping[str, NDArray[np.integer]],
 ) -> Fields:
-    """Return the complex fields of one camera, shape (frames, modes).
+    """Return the complex fields of one camera, shape (n, modes).
 
     N(0) - N(pi) + i (N(pi/2) - N(3 pi/2)) is the field times 4 sqrt(N_R n), in counts; gains are left to the fit.
 
@@ -32,16 +32,18 @@ def take_fields(
         camera: Camera that is read.
         beams: Beams that are on, beside the reference.
         stacks: Frames by DMD.
-        frames: For each field, the frame number by DMD.
+        frames: Frame number of every field, shape (n,), by DMD.
 
     Raises:
         RunAborted: The camera is saturated.
     """
     reference = bench.file.reference.beam
     lit = beams | {reference}
-    shots = [Shot((camera,), lit, frame, {reference: phase}) for frame in frames for phase in STEPS_RAD]
-    counts = measure(bench, stacks, shots).frames[camera].counts
-    stepped = counts.reshape(len(frames), len(STEPS_RAD), -1).astype(float)
+    order = {dmd: np.repeat(numbers, len(STEPS_RAD)) for dmd, numbers in frames.items()}
+    count = len(next(iter(frames.values())))
+    shots = Shots((camera,), lit, order, {reference: np.tile(STEPS_RAD, count)})
+    counts = measure(bench, stacks, [shots]).frames[camera].counts
+    stepped = counts.reshape(count, len(STEPS_RAD), -1).astype(float)
     lost = int(np.any(stepped >= bench.camera(camera).top_count, axis=1).sum())
     if lost:
         raise RunAborted(f"{camera}: {lost} readings are saturated; lower the beam's power, or its exposure")

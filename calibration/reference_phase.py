@@ -163,8 +163,8 @@ class _Table:
     def _fields(self, camera: str, dmd: str, beam: str, stack: PatternStack) -> Fields:
         """Return fields (frames, lit and dark, repeats, modes); the stack's last frame is dark."""
         count = len(stack) - 1
-        order = [{dmd: frame} for lit in range(count) for frame in (lit, count)] * self.repeats
-        fields = take_fields(self.bench, camera, frozenset({beam}), {dmd: stack}, order)
+        order = np.array([frame for lit in range(count) for frame in (lit, count)] * self.repeats)
+        fields = take_fields(self.bench, camera, frozenset({beam}), {dmd: stack}, {dmd: order})
         return fields.reshape(self.repeats, count, 2, -1).transpose(1, 2, 0, 3)
 
     def _brightest(self, layer: int) -> float:

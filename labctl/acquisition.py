@@ -1,4 +1,4 @@
-"""The only way plans take light: a list of shots in, frames per camera out.
+"""The only way plans take light: shots in, frames per camera out.
 
 Shots that follow each other with the same beams and cameras are one sequence. Where every device has a trigger input it
 is triggered by hardware: DMD frames are preloaded, beam phases too, cameras are armed, and the first DMD that changes
@@ -27,21 +27,54 @@ from labctl.identity import FrameFaults, identify
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One exposure instant.
+@dataclass(frozen=True, eq=False)
+class Shots:
+    """Exposure instants that are alike in beams, cameras and DMDs.
 
     Args:
         cameras: Cameras read.
         beams: Beams that are on; all others are off.
-        patterns: Frame number in its stack, by DMD; a DMD that is not named is dark.
-        phases_rad: Phase by beam, for beams that have one; others keep the phase they have.
+        patterns: Frame number in its stack of every shot, shape (n,), by DMD; a DMD that is not named is dark.
+        phases_rad: Phase in every shot, shape (n,), by beam that has one; others keep the phase they have.
     """
 
     cameras: tuple[str, ...]
     beams: frozenset[str]
-    patterns: Mapping[str, int] = field(default_factory=dict)
-    phases_rad: Mapping[str, float] = field(default_factory=dict)
+    patterns: Mapping[str, NDArray[np.integer]]
+    phases_rad: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = {column.shape for column in (*self.patterns.values(), *self.phases_rad.values())}
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+            raise ValueError(f"frame numbers and phases of n shots have shape (n,), got {sorted(shapes)}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.patterns.values()), ()))
+
+    def __getitem__(self, chosen: slice | NDArray[np.integer]) -> "Shots":
+        """Return the shots at the positions `chosen`."""
+        patterns = {name: column[chosen] for name, column in self.patterns.items()}
+        return Shots(
+            self.cameras, self.beams, patterns, {name: column[chosen] for name, column in self.phases_rad.items()}
+        )
+
+    @property
+    def kind(self) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """What is the same in all of them."""
+        return self.beams, self.cameras, tuple(self.patterns), tuple(self.phases_rad)
+
+
+def join_shots(parts: Sequence[Shots]) -> Shots:
+    """Return the shots of all `parts`, at least one and all of a kind, in their order."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return Shots(
+        first.cameras,
+        first.beams,
+        {name: np.concatenate([part.patterns[name] for part in parts]) for name in first.patterns},
+        {name: np.concatenate([part.phases_rad[name] for part in parts]) for name in first.phases_rad},
+    )
 
 
 @dataclass(frozen=True)
@@ -75,8 +108,8 @@ class _Taken:
         return np.all([frame_of >= 0 for frame_of in self.frame_of.values()], axis=0)
 
 
-def measure(bench: Bench, patterns: Mapping[str, PatternStack], shots: Sequence[Shot]) -> Measurement:
-    """Take `shots` and return their frames; beams stay as the last shot left them.
+def measure(bench: Bench, patterns: Mapping[str, PatternStack], shots: Sequence[Shots]) -> Measurement:
+    """Take all `shots` and return their frames; beams stay as the last shot left them.
 
     A shot of which a camera has no frame of its own is taken again with all its cameras, as often as the bench file's
     `acquisition.retries` says; no other frame is ever returned in its place.
@@ -91,19 +124,20 @@ def measure(bench: Bench, patterns: Mapping[str, PatternStack], shots: Sequence[
         DeviceError: A device failed; DMDs are halted and cameras disarmed.
         FrameLost: Shots were still without a frame after the last retry, or something else uses a camera.
     """
-    groups = [(state, list(group)) for state, group in groupby(shots, key=_static_state)]
-    for _, group in groups:
+    for group in shots:
         _check(patterns, group)
+    asked = [group for group in shots if len(group)]
     acquisition = _Acquisition(bench, patterns)
     taken: dict[str, list[Frames]] = {}
-    for (beams, _, dmds, _), group in groups:
-        _switch(bench, beams)
-        _halt(bench, (name for name in _dmds(bench) if name not in dmds))
+    for _, alike in groupby(asked, key=lambda group: group.kind):
+        group = join_shots(list(alike))
+        _switch(bench, group.beams)
+        _halt(bench, (name for name in _dmds(bench) if name not in group.patterns))
         for part in _sequences(bench, group):
             for camera, frames in acquisition.take(part).items():
                 taken.setdefault(camera, []).append(frames)
     joined = {camera: join_frames(parts) for camera, parts in taken.items()}
-    return Measurement(joined, len(shots), acquisition.retries, acquisition.faults)
+    return Measurement(joined, sum(map(len, asked)), acquisition.retries, acquisition.faults)
 
 
 class _Acquisition:
@@ -115,14 +149,14 @@ class _Acquisition:
         self._bench, self._patterns = bench, patterns
         self._last_ids: dict[str, int] = {}
 
-    def take(self, shots: list[Shot]) -> dict[str, Frames]:
-        """Return the frames of a group of shots alike in beams, cameras and DMDs."""
-        step = _play if _triggered(self._bench, shots[0]) else _show
-        cameras, left = shots[0].cameras, self._bench.file.acquisition.retries
+    def take(self, shots: Shots) -> dict[str, Frames]:
+        """Return the frames of `shots`."""
+        step = _play if _triggered(self._bench, shots) else _show
+        cameras, left = shots.cameras, self._bench.file.acquisition.retries
         kept: dict[str, list[Frames]] = {camera: [] for camera in cameras}
         pending, done = np.arange(len(shots)), []
         while True:
-            go = step(self._bench, self._patterns, [shots[k] for k in pending])
+            go = step(self._bench, self._patterns, shots[pending])
             self._require_no_stray(go)
             self.faults = sum(go.faults.values(), self.faults)
             for camera in cameras:
@@ -160,10 +194,6 @@ class _Acquisition:
             self._last_ids |= {} if last is None else {camera: last}
 
 
-def _static_state(shot: Shot) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    return shot.beams, shot.cameras, tuple(shot.patterns), tuple(shot.phases_rad)
-
-
 def _dmds(bench: Bench) -> list[str]:
     return [name for name, device in bench.devices.items() if isinstance(device, DMD)]
 
@@ -173,12 +203,11 @@ def _halt(bench: Bench, names: Iterable[str]) -> None:
         bench.dmd(name).halt()
 
 
-def _check(patterns: Mapping[str, PatternStack], group: list[Shot]) -> None:
-    """Refuse shots of one group that name what is not there."""
-    if not group[0].patterns or not group[0].cameras:
+def _check(patterns: Mapping[str, PatternStack], shots: Shots) -> None:
+    """Refuse shots that name what is not there."""
+    if not shots.patterns or not shots.cameras:
         raise ConfigError("a shot needs at least one DMD frame, which triggers it, and one camera")
-    for dmd in group[0].patterns:
-        order = _order(group, dmd)
+    for dmd, order in shots.patterns.items():
         known = len(patterns[dmd]) if dmd in patterns else 0
         wrong = order[(order < 0) | (order >= known)]
         if wrong.size:
@@ -195,12 +224,12 @@ def _switch(bench: Bench, beams: frozenset[str]) -> None:
             bench.beam(name).on()
 
 
-def _triggered(bench: Bench, shot: Shot) -> bool:
-    """Return whether every device that a shot steps has a trigger input; the first DMD gives the pulses."""
+def _triggered(bench: Bench, shots: Shots) -> bool:
+    """Return whether every device that shots step has a trigger input; the first DMD gives the pulses."""
     stepped = [
-        *map(bench.camera, shot.cameras),
-        *map(bench.dmd, list(shot.patterns)[1:]),
-        *map(bench.beam, shot.phases_rad),
+        *map(bench.camera, shots.cameras),
+        *map(bench.dmd, list(shots.patterns)[1:]),
+        *map(bench.beam, shots.phases_rad),
     ]
     return all(device.settings.external_trigger for device in stepped)
 
@@ -208,31 +237,31 @@ def _triggered(bench: Bench, shot: Shot) -> bool:
 # ---- triggered by hardware
 
 
-def _sequences(bench: Bench, group: list[Shot]) -> list[list[Shot]]:
-    """Return a group of shots as parts, each of which the beams it steps can take as one sequence."""
-    limits = [bench.beam(name).max_phases for name in group[0].phases_rad]
-    longest = min((limit for limit in limits if limit is not None), default=len(group))
-    return [group[first : first + longest] for first in range(0, len(group), longest)]
+def _sequences(bench: Bench, shots: Shots) -> list[Shots]:
+    """Return shots as parts, each of which the beams it steps can take as one sequence."""
+    limits = [bench.beam(name).max_phases for name in shots.phases_rad]
+    longest = min((limit for limit in limits if limit is not None), default=len(shots))
+    return [shots[first : first + longest] for first in range(0, len(shots), longest)]
 
 
-def _play(bench: Bench, patterns: Mapping[str, PatternStack], shots: list[Shot]) -> _Taken:
+def _play(bench: Bench, patterns: Mapping[str, PatternStack], shots: Shots) -> _Taken:
     """Take shots as one triggered sequence."""
-    cameras, phased = [bench.camera(name) for name in shots[0].cameras], sorted(shots[0].phases_rad)
+    cameras, phased = [bench.camera(name) for name in shots.cameras], sorted(shots.phases_rad)
     period_s = max(camera.settings.period_s for camera in cameras)
     numbers: dict[str, NDArray[np.int64]] = {}
-    with _loaded(bench, {name: patterns[name] for name in shots[0].patterns}) as sequences:
+    with _loaded(bench, {name: patterns[name] for name in shots.patterns}) as sequences:
         try:
             for name in phased:
-                bench.beam(name).load_phases([shot.phases_rad[name] for shot in shots])
+                bench.beam(name).load_phases(shots.phases_rad[name].tolist())
             for camera in cameras:
                 camera.arm(len(shots))
-            master, *followers = shots[0].patterns
+            master, *followers = shots.patterns
             for name in followers:
                 bench.dmd(name).set_trigger("external")
-                numbers[name] = bench.dmd(name).play(sequences[name], _order(shots, name))
+                numbers[name] = bench.dmd(name).play(sequences[name], shots.patterns[name])
             bench.dmd(master).set_trigger("internal")
             bench.dmd(master).set_timing(period_s)
-            numbers[master] = bench.dmd(master).play(sequences[master], _order(shots, master))
+            numbers[master] = bench.dmd(master).play(sequences[master], shots.patterns[master])
             frames = {camera.name: camera.delivered() for camera in cameras}
         except BaseException:  # a stop as well as a fault: nothing may wait for triggers that will not come
             _try_all([camera.disarm for camera in cameras] + [bench.beam(name).clear_phases for name in phased])
@@ -260,17 +289,17 @@ def _loaded(bench: Bench, patterns: Mapping[str, PatternStack]) -> Iterator[dict
 # ---- stepped by software
 
 
-def _show(bench: Bench, patterns: Mapping[str, PatternStack], shots: list[Shot]) -> _Taken:
+def _show(bench: Bench, patterns: Mapping[str, PatternStack], shots: Shots) -> _Taken:
     """Take shots one by one: show, wait, acquire; cameras of a shot expose one after the other."""
-    cameras = [bench.camera(name) for name in shots[0].cameras]
+    cameras = [bench.camera(name) for name in shots.cameras]
     frames: dict[str, list[Frames]] = {camera.name: [] for camera in cameras}
     frame_of: dict[str, list[int]] = {camera.name: [] for camera in cameras}
     faults = {camera.name: FrameFaults() for camera in cameras}
     try:
-        for shot in shots:
-            for name, phase_rad in shot.phases_rad.items():
-                bench.beam(name).set_phase(phase_rad)
-            shown = {name: bench.dmd(name).show(patterns[name][k]) for name, k in shot.patterns.items()}
+        for k in range(len(shots)):
+            for name, phases_rad in shots.phases_rad.items():
+                bench.beam(name).set_phase(float(phases_rad[k]))
+            shown = {name: bench.dmd(name).show(patterns[name][order[k]]) for name, order in shots.patterns.items()}
             for camera in cameras:
                 camera.arm(1, "internal")
                 one = camera.delivered()
@@ -281,7 +310,7 @@ def _show(bench: Bench, patterns: Mapping[str, PatternStack], shots: list[Shot])
                 frames[camera.name].append(one)
                 faults[camera.name] += wrong
     finally:
-        _try_all([bench.dmd(name).halt for name in shots[0].patterns])
+        _try_all([bench.dmd(name).halt for name in shots.patterns])
     joined = {name: join_frames(parts) for name, parts in frames.items()}
     return _Taken(joined, {name: np.array(places) for name, places in frame_of.items()}, faults)
 
@@ -294,10 +323,6 @@ def _wanted(camera: Camera, numbers: Mapping[str, NDArray[np.int64]], shots: int
     dark = np.full(shots, DARK)
     wanted = [numbers.get(name, dark) for name in camera.settings.tags]
     return np.stack(wanted, axis=1) if wanted else np.zeros((shots, 0), np.int64)
-
-
-def _order(shots: list[Shot], dmd: str) -> NDArray[np.int64]:
-    return np.fromiter((shot.patterns[dmd] for shot in shots), np.int64, len(shots))
 
 
 def _try_all(actions: Iterable[Callable[[], Any]]) -> None:

@@ -1,6 +1,6 @@
 """Which frame belongs to which shot: by count, by camera time against trigger time, and by the optical tag."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,15 @@ class FrameFaults:
     saturated: int = 0
 
     def __add__(self, other: "FrameFaults") -> "FrameFaults":
-        return FrameFaults(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+        return FrameFaults(
+            self.lost + other.lost,
+            self.repeated + other.repeated,
+            self.torn + other.torn,
+            self.saturated + other.saturated,
+        )
 
     def __bool__(self) -> bool:
-        return any(astuple(self))
+        return bool(self.lost or self.repeated or self.torn or self.saturated)
 
     def __str__(self) -> str:
         return f"{self.lost} lost, {self.repeated} repeated, {self.torn} torn, {self.saturated} saturated"

@@ -188,8 +188,9 @@ class Disturbance:
             turn = self._truth.modes(f"{camera}.ghost", (1,))
             return math.sqrt(self._terms["ghost"]) * np.exp(2j * np.pi * turn)
 
-        beside = torch.nn.functional.pad(fields[:, :-1], (0, 0, 1, 0))  # nothing wraps around
-        return fields + self._keep(f"{camera}.ghost", draw) * beside
+        seen = fields.clone()
+        seen[:, 1:] += self._keep(f"{camera}.ghost", draw) * fields[:, :-1]
+        return seen
 
     def pixel_response(self, camera: str, modes: int, pixels: int, summed: int) -> Tensor:
         """Return the relative response of `pixels` values a mode, each of `summed` pixels, shape (modes, pixels).
@@ -236,11 +237,11 @@ class Disturbance:
         common = self.power_at(times_s)
         # a step pair's difference has the stated rms, so each step has it over sqrt 2
         step = terms["power_step"] / math.sqrt(2)
-        power = {name: np.clip(common + step * rng.standard_normal(n), 0, None) for name in sorted(self._beams)}
+        powers = np.maximum(common + step * rng.standard_normal((len(self._beams), n)), 0)
         detuning = terms["detuning_drift"] * times_s / 3600 + terms["detuning_jitter"] * rng.standard_normal(n)
         flicker = np.exp(1j * terms["flicker"] * rng.standard_normal(n)).astype(np.complex64)
         return ShotNoise(
-            power=power,
+            power=dict(zip(sorted(self._beams), powers, strict=True)),
             reference_rad=self._reference_phase(times_s),
             flicker=torch.from_numpy(flicker)[:, None],
             detuning_hz=torch.from_numpy(detuning.astype(np.float32))[:, None],

@@ -120,19 +120,22 @@ class MatrixLight:
         ramp = self._slit_ramp(optics, now_s)
         pump = self._emit(stage.source.device, optics.source, stage.source.beam, noise)
         found: dict[str, Tensor] = {}
-        if optics.absorber is None:
+        if optics.absorber is None or stage.absorb is None:
             sums = pump.shots(self._forward(optics, pump.fields * ramp))
             return {stage.end.camera: sums * noise.flicker}
         incident = pump.shots()
-        inner, probe_transmission = self._absorb(optics, incident, noise)
-        if stage.activation_tap:
-            found[stage.activation_tap.camera] = inner
-        if stage.end.camera in wanted:
+        detuning = noise.detuning_hz + self._state.beams[stage.source.beam].detuning_hz
+        vapour = self._state.temperatures_c[stage.absorb.device](), detuning, noise.depth
+        tap = stage.activation_tap
+        if stage.end.camera in wanted or (tap and tap.camera in wanted):
+            inner = incident * optics.absorber.pump_transmission(incident, *vapour)
             found[stage.end.camera] = self._forward(optics, inner * ramp) * noise.flicker
+            found |= {tap.camera: inner} if tap else {}
         if stage.error_tap and stage.error_tap.camera in wanted and optics.injector and stage.injector:
             probe = self._emit(stage.injector.device, optics.injector, stage.injector.beam, noise)
             back = probe.shots(self._backward(optics, probe.fields) * ramp) * noise.flicker
-            found[stage.error_tap.camera] = back * probe_transmission + self._leak(stage, incident)
+            passed = back * optics.absorber.probe_transmission(incident, *vapour)
+            found[stage.error_tap.camera] = passed + self._leak(stage, incident)
         return found
 
     def _forward(self, optics: StageOptics, fields: Tensor) -> Tensor:
@@ -168,16 +171,6 @@ class MatrixLight:
             source.use_response(self._responses[mirrors.codebook])
             self._codes[device] = mirrors.codebook
         return source.fields(mirrors.indices, power_w)
-
-    def _absorb(self, optics: StageOptics, pump: Tensor, noise: ShotNoise) -> tuple[Tensor, Tensor]:
-        """Return the pump fields after the cell and the probe's transmission through it."""
-        stage, cell = optics.stage, optics.absorber
-        if cell is None or stage.absorb is None:  # never: `ports` asks only where there is a cell
-            return pump, torch.ones(1)
-        temperature = self._state.temperatures_c[stage.absorb.device]()
-        detuning = noise.detuning_hz + self._state.beams[stage.source.beam].detuning_hz
-        through, probe = cell.transmissions(pump, temperature, detuning, noise.depth)
-        return pump * through, probe
 
     def _leak(self, stage: Stage, pump: Tensor) -> Tensor:
         """Return the pump light that the entrance window reflects towards the probe's camera."""

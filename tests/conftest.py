@@ -24,7 +24,7 @@ import torch
 import yaml
 from numpy.typing import ArrayLike, NDArray
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Shots, measure
 from labctl.bench import Bench, BenchFile, load_bench
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.optics.imaging.sensor import electrons_per_unit, sum_modes
@@ -134,12 +134,11 @@ class Table:
         phases_rad: Mapping[str, float] | None = None,
     ) -> NDArray[np.float64]:
         """Return counts (n, modes) of one camera, shot k showing frame k of every stack."""
-        shots = [
-            Shot((camera,), frozenset(beams), dict.fromkeys(stacks, k), phases_rad or {})
-            for k in range(min(map(len, stacks.values())))
-        ]
+        order = np.arange(min(map(len, stacks.values())))
+        phases = {beam: np.full(len(order), phase) for beam, phase in (phases_rad or {}).items()}
+        shots = Shots((camera,), frozenset(beams), dict.fromkeys(stacks, order), phases)
         modes = next(stage.modes(camera) for stage in self.file.stages if camera in stage.cameras)
-        counts = measure(self.bench, stacks, shots).frames[camera].counts
+        counts = measure(self.bench, stacks, [shots]).frames[camera].counts
         return sum_modes(counts, modes, self.bench.camera(camera).top_count).astype(float)
 
     def fields(self, camera: str, beams: Sequence[str], stacks: Mapping[str, PatternStack]) -> NDArray[np.complex128]:

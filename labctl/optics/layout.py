@@ -108,7 +108,7 @@ class Layout(StrictModel):
             raise ConfigError("this needs a bench in free space, such as diffractive; this one multiplies by slits")
         return read_path(tuple(element for element in self.elements if isinstance(element, FreeSpaceElement)))
 
-    @property
+    @cached_property
     def elements(self) -> tuple[Element | FreeSpaceElement, ...]:
         """The elements in pump order."""
         return tuple(entry.element for entry in self.light)
@@ -133,7 +133,7 @@ class Layout(StrictModel):
             lit = {end.beam for stage in self.stages for end in (stage.source, stage.injector) if end}
         return frozenset(lit | ({self.reference_beam.beam} if self.reference_beam else set()))
 
-    @property
+    @cached_property
     def unit_power_w(self) -> float:
         """Power of one mode at field 1: the believed saturation power, or 1 uW on a bench without a cell."""
         cells = [element for element in self.elements if isinstance(element, Absorb)]

@@ -1,14 +1,14 @@
 """Fields read by homodyne detection: shots in steps of the reference's phase become network quantities."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Shots, measure
 from labctl.bench import Bench
 from labctl.devices import PatternStack
 from labctl.errors import RunAborted
@@ -58,16 +58,39 @@ class SteppedShots:
     Args:
         layer: Layer number.
         cameras: Cameras that read them.
-        stacks: Frames by DMD.
-        shots: Returns the shots of all patterns for a phase of the reference, the steps of a pattern side by side.
-        signs: Sign of a field in each step.
+        beams: Beams that are on.
+        stacks: As many frames for every DMD; shown together.
+        reference: Reference beam, one of those that are stepped.
+        steps_rad: Phases of a pattern's steps, shape (steps,), by beam; the reference's count from where it is held.
     """
 
     layer: int
     cameras: tuple[str, ...]
+    beams: frozenset[str]
     stacks: Mapping[str, PatternStack]
-    shots: Callable[[float], list[Shot]]
-    signs: Floats
+    reference: str
+    steps_rad: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def signs(self) -> Floats:
+        """Sign of a field in each step, which every beam's phase of pi turns."""
+        return np.prod([np.cos(steps) for steps in self.steps_rad.values()], axis=0).round().astype(np.float32)
+
+    def shots(self, held_rad: Sequence[float], patterns: int | None = None) -> Shots:
+        """Return the shots of all patterns, or of the first few; those of one pattern side by side.
+
+        Args:
+            held_rad: Where the reference is held in each quadrature; a pattern's steps are taken once in every one.
+            patterns: How many patterns, at most.
+        """
+        numbers = np.arange(min(map(len, self.stacks.values())))[:patterns]
+        held = np.array(held_rad)[:, None]
+        phases = {
+            beam: np.tile((steps + held * (beam == self.reference)).ravel(), len(numbers))
+            for beam, steps in self.steps_rad.items()
+        }
+        shown = np.repeat(numbers, len(held) * len(self.signs))
+        return Shots(self.cameras, self.beams, dict.fromkeys(self.stacks, shown), phases)
 
 
 @dataclass(frozen=True)
@@ -144,8 +167,8 @@ class HomodyneReader:
             RunAborted: It is too weak on one of them.
         """
         reference = self._bench.file.reference
-        shot = Shot(reference.cameras, frozenset({reference.beam}), dict.fromkeys(dark, 0))
-        frames = self._take(dark, [shot] * REFERENCE_FRAMES)
+        only = dict.fromkeys(dark, np.zeros(REFERENCE_FRAMES, np.int64))
+        frames = self._take(dark, Shots(reference.cameras, frozenset({reference.beam}), only))
         for camera, counts in frames.items():
             electrons = counts.mean(axis=0) * self._step(camera)
             if electrons.min() < 0.1 * reference.electrons.value:
@@ -171,8 +194,7 @@ class HomodyneReader:
             self._calibrate_pilots(stepped)
         for _ in range(RELOCKS):
             held = self.reference.held_rad(stepped.cameras)
-            quadratures = [stepped.shots(held + turn * math.pi / 2) for turn in range(self._quadratures)]
-            fields, saturated = self._take_fields(stepped, quadratures)
+            fields, saturated = self._take_fields(stepped, held, self._quadratures)
             phases = {}
             for camera in stepped.cameras:
                 if not self._pilots_saturated(camera, saturated[camera]):
@@ -197,7 +219,7 @@ class HomodyneReader:
     def share_of_reference(self, stepped: SteppedShots) -> float:
         """Return the light on the one camera of shots as a share of the reference field there, rms over data modes."""
         (camera,) = stepped.cameras
-        shots = stepped.shots(self.reference.held_rad(stepped.cameras))
+        shots = stepped.shots([self.reference.held_rad(stepped.cameras)])
         counts = self._take(stepped.stacks, shots)[camera]
         readout = self._readout(stepped.layer, camera)
         fields = self._fields(stepped.layer, camera, _by_step(counts, stepped.signs), stepped.signs)
@@ -234,9 +256,8 @@ class HomodyneReader:
     def _calibrate_pilots(self, stepped: SteppedShots) -> None:
         """Measure the pilots of cameras in both quadratures, with the first of the shots that are to be read."""
         heading, self._tally.heading = self._tally.heading, "setup"
-        held, count = self.reference.held_rad(stepped.cameras), PILOT_SHOTS * len(stepped.signs)
-        quadratures = [stepped.shots(held + turn * math.pi / 2)[:count] for turn in range(2)]
-        fields, saturated = self._take_fields(stepped, quadratures)
+        held = self.reference.held_rad(stepped.cameras)
+        fields, saturated = self._take_fields(stepped, held, 2, PILOT_SHOTS)
         for camera in stepped.cameras:
             pilots = fields[camera][:, -PILOTS:]
             if self._pilots_saturated(camera, saturated[camera]):
@@ -274,24 +295,24 @@ class HomodyneReader:
     # ---- fields and counts
 
     def _take_fields(
-        self, stepped: SteppedShots, quadratures: Sequence[list[Shot]]
+        self, stepped: SteppedShots, held_rad: float, quadratures: int, patterns: int | None = None
     ) -> tuple[dict[str, Fields], dict[str, NDArray[np.bool_]]]:
         """Return every camera's fields, and where they are saturated; both of shape (n, modes).
 
         Args:
             stepped: What is sent, and in which steps.
-            quadratures: Shots of one quadrature, or of two a quarter period apart, which makes fields complex.
+            held_rad: Phase the reference is held at.
+            quadratures: 1, or 2 a quarter period apart, which makes fields complex.
+            patterns: How many patterns, at most; all by default.
         """
-        signs, steps = stepped.signs, len(stepped.signs)
-        shots = [
-            shot for k in range(0, len(quadratures[0]), steps) for shots in quadratures for shot in shots[k : k + steps]
-        ]
+        signs = stepped.signs
+        shots = stepped.shots([held_rad + turn * math.pi / 2 for turn in range(quadratures)], patterns)
         fields, saturated = {}, {}
         for camera, taken in self._take(stepped.stacks, shots).items():
             counts = _by_step(taken, signs)
             parts = self._fields(stepped.layer, camera, counts, signs)
-            fields[camera] = parts if len(quadratures) == 1 else parts[0::2] - 1j * parts[1::2]
-            saturated[camera] = self._saturated(camera, counts).reshape(-1, len(quadratures), parts.shape[1]).any(1)
+            fields[camera] = parts if quadratures == 1 else parts[0::2] - 1j * parts[1::2]
+            saturated[camera] = self._saturated(camera, counts).reshape(-1, quadratures, parts.shape[1]).any(1)
         return fields, saturated
 
     def _fields(self, layer: int, camera: str, stepped: NDArray[np.uint32], signs: Floats) -> Floats:
@@ -306,10 +327,10 @@ class HomodyneReader:
         pixels = math.prod(device.shape) // self._modes(camera)
         return np.any(stepped >= pixels * device.top_count, axis=1)
 
-    def _take(self, stacks: Mapping[str, PatternStack], shots: Sequence[Shot]) -> dict[str, NDArray[np.uint32]]:
+    def _take(self, stacks: Mapping[str, PatternStack], shots: Shots) -> dict[str, NDArray[np.uint32]]:
         """Return counts (n, modes) by camera and add the cost to the tally."""
         tally, began_s = self._tally, self._bench.clock.now_s()
-        taken = measure(self._bench, stacks, shots)
+        taken = measure(self._bench, stacks, [shots])
         tally.expose(taken)
         tally.note(tally.seconds_by_heading, self._bench.clock.now_s() - began_s)
         counts = {}

@@ -81,7 +81,7 @@ class Training:
         sds = initial_sds(settings)
         draws = [rng.standard_normal(layer) * sd for layer, sd in zip(shape.layers, sds, strict=True)]
         self._weights = [torch.from_numpy(draw.astype(np.float32)) for draw in draws]
-        self._optimiser = torch.optim.Adam(self._weights, lr=settings.learning_rate)
+        self._optimiser = torch.optim.Adam(self._weights, lr=settings.learning_rate, fused=True)
         self._counts: dict[str, int] = {}
         self._started_s = bench.clock.now_s()
         self._samples = [zlib.crc32(samples.inputs.tobytes() + samples.labels.tobytes()) for samples in (train, test)]

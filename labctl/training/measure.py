@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from labctl.acquisition import Shot
 from labctl.bench import Bench
 from labctl.errors import ConfigError
 from labctl.optics.multiplier.absorber import depth_at, exact_factor, temperature_for
@@ -193,17 +192,12 @@ class BenchNetwork:
         stacks = {stage.source.device: self.patterns.inputs(layer, values), stage.injector.device: sent}
         reference, probe, camera = self.bench.file.reference.beam, stage.injector.beam, stage.error_tap.camera
         beams = frozenset({stage.source.beam, probe, reference})
-        pi = math.pi
-        steps = [(0.0, 0.0), (pi, 0.0)] if self._error_exposures == 2 else [(0.0, 0.0), (pi, 0.0), (0.0, pi), (pi, pi)]
-        source, inject = stage.source.device, stage.injector.device
-
-        def shots(held_rad: float) -> list[Shot]:
-            phases = [{probe: p, reference: held_rad + r} for p, r in steps]
-            shown = [{source: k, inject: k} for k in range(len(values))]
-            return [Shot((camera,), beams, pattern, phase) for pattern in shown for phase in phases]
-
-        signs = np.array([math.cos(p) * math.cos(r) for p, r in steps], np.float32).round()
-        reading = self.reader.read(SteppedShots(layer, (camera,), stacks, shots, signs))[camera]
+        half = np.array([0.0, math.pi])
+        if self._error_exposures == 2:
+            steps = {probe: half, reference: np.zeros(2)}
+        else:
+            steps = {probe: np.tile(half, 2), reference: np.repeat(half, 2)}
+        reading = self.reader.read(SteppedShots(layer, (camera,), beams, stacks, reference, steps))[camera]
         # pilots leave light in the data columns, and like the error itself it has passed the pumped cell
         passed = self.absorption.probe(torch.from_numpy(self.patterns.sent_sums(layer, values))).numpy()
         return Reading((reading.data - self._spill[layer] * passed) * scale, reading.clipped)
@@ -224,15 +218,9 @@ class BenchNetwork:
     def _forward_shots(self, layer: int, values: Floats, cameras: tuple[str, ...]) -> SteppedShots:
         """Return shots of `values` sent into a layer, the reference in two opposite phases."""
         source, reference = self.bench.file.stages[layer].source, self.bench.file.reference.beam
-        beams = frozenset({source.beam, reference})
-
-        def shots(held_rad: float) -> list[Shot]:
-            steps = [{reference: held_rad}, {reference: held_rad + math.pi}]
-            shown = [{source.device: k} for k in range(len(values))]
-            return [Shot(cameras, beams, pattern, phases) for pattern in shown for phases in steps]
-
         stacks = {source.device: self.patterns.inputs(layer, values)}
-        return SteppedShots(layer, cameras, stacks, shots, np.array([1, -1], np.float32))
+        steps = {reference: np.array([0.0, math.pi])}
+        return SteppedShots(layer, cameras, frozenset({source.beam, reference}), stacks, reference, steps)
 
 
 def setup_exposures(layers: int, error_batches: Sequence[int] = (), error_exposures: int = 0) -> int:

@@ -118,7 +118,9 @@ def pilot_strength(pilots: Fields, response: NDArray[np.complex128]) -> float:
 
 def _quadratures(pilots: NDArray[np.floating], response: NDArray[np.complex128]) -> NDArray[np.floating]:
     """Return cosine and sine of the phase, shape (2, ...), from one quadrature of the pilots, of the same shape."""
-    return np.linalg.solve(np.stack([response.real, -response.imag], axis=1), pilots)
+    (one, other), (first, second) = response, pilots
+    both = np.stack([one.imag * second - other.imag * first, one.real * second - other.real * first])
+    return both / (one * np.conj(other)).imag
 
 
 def mean_phase(phases_rad: NDArray[np.floating]) -> float:

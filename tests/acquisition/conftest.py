@@ -1,12 +1,13 @@
 """A bench with masks, frames for its DMDs, shots of them, and what must be so after a measurement."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from labctl.acquisition import Measurement, Shot, measure
+from labctl.acquisition import Measurement, Shots, measure
 from labctl.bench import Bench
 from labctl.devices import PatternStack
 
@@ -40,27 +41,37 @@ def stacks(table: "Table") -> dict[str, PatternStack]:
     }
 
 
-def input_shot(number: int, phase_rad: float = 0.0, camera: str = "camera_z1") -> Shot:
-    return Shot((camera,), PUMPED, {"dmd_input": number}, {"reference": phase_rad})
+def shot(
+    cameras: tuple[str, ...],
+    beams: frozenset[str],
+    patterns: Mapping[str, int] = MappingProxyType({}),
+    phases_rad: Mapping[str, float] = MappingProxyType({}),
+) -> Shots:
+    numbers = {name: np.array([number]) for name, number in patterns.items()}
+    return Shots(cameras, beams, numbers, {name: np.array([rad]) for name, rad in phases_rad.items()})
 
 
-def error_shot(hidden: int, error: int) -> Shot:
+def input_shot(number: int, phase_rad: float = 0.0, camera: str = "camera_z1") -> Shots:
+    return shot((camera,), PUMPED, {"dmd_input": number}, {"reference": phase_rad})
+
+
+def error_shot(hidden: int, error: int) -> Shots:
     patterns = {"dmd_hidden": hidden, "dmd_error": error}
-    return Shot(("camera_error_1", "camera_hidden_1"), BOTH_WAYS, patterns, {"probe": 0.0, "reference": 0.0})
+    return shot(("camera_error_1", "camera_hidden_1"), BOTH_WAYS, patterns, {"probe": 0.0, "reference": 0.0})
 
 
-def used(stacks: Mapping[str, PatternStack], *shots: Shot) -> dict[str, PatternStack]:
+def used(stacks: Mapping[str, PatternStack], *shots: Shots) -> dict[str, PatternStack]:
     """Return only the stacks that `shots` name."""
     names = {name for shot in shots for name in shot.patterns}
     return {name: stack for name, stack in stacks.items() if name in names}
 
 
-def alone(bench: Bench, stacks: Mapping[str, PatternStack], shot: Shot) -> dict[str, np.ndarray]:
+def alone(bench: Bench, stacks: Mapping[str, PatternStack], shot: Shots) -> dict[str, np.ndarray]:
     """Return the counts of one shot taken by itself, by camera."""
     return {name: frames.counts[0] for name, frames in measure(bench, used(stacks, shot), [shot]).frames.items()}
 
 
-def assert_each_as_alone(bench: Bench, stacks: Mapping[str, PatternStack], shots: list[Shot]) -> Measurement:
+def assert_each_as_alone(bench: Bench, stacks: Mapping[str, PatternStack], shots: list[Shots]) -> Measurement:
     """Compare every frame of one measurement with that of its shot taken by itself."""
     taken = measure(bench, used(stacks, *shots), shots)
     single = {shot_key(shot): alone(bench, stacks, shot) for shot in shots}
@@ -71,8 +82,9 @@ def assert_each_as_alone(bench: Bench, stacks: Mapping[str, PatternStack], shots
     return taken
 
 
-def shot_key(shot: Shot) -> tuple[object, ...]:
-    return shot.cameras, shot.beams, tuple(shot.patterns.items()), tuple(shot.phases_rad.items())
+def shot_key(shot: Shots) -> tuple[object, ...]:
+    columns = [*shot.patterns.items(), *shot.phases_rad.items()]
+    return shot.cameras, shot.beams, tuple((name, float(column[0])) for name, column in columns)
 
 
 def assert_as_before(table: "Table", dmd: str, *cameras: str) -> None:

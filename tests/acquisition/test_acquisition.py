@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Shots, measure
 from labctl.devices import DMD, Beam, PatternStack
 from labctl.errors import ConfigError, LimitError
 from tests.acquisition.conftest import (
@@ -20,6 +20,7 @@ from tests.acquisition.conftest import (
     assert_each_as_alone,
     error_shot,
     input_shot,
+    shot,
     used,
 )
 
@@ -61,7 +62,7 @@ def test_two_dmds_step_together(table: "Table", stacks: dict[str, PatternStack])
 
 
 def test_beams_cameras_and_dmds_may_change_between_shots(table: "Table", stacks: dict[str, PatternStack]):
-    dark = Shot(("camera_z1",), frozenset({"reference"}), {"dmd_input": 0})
+    dark = shot(("camera_z1",), frozenset({"reference"}), {"dmd_input": 0})
     shots = [input_shot(0), dark, input_shot(1), error_shot(2, 3), input_shot(2), error_shot(0, 0), dark, input_shot(0)]
     taken = assert_each_as_alone(table.bench, stacks, shots)
     assert {name: len(frames) for name, frames in taken.frames.items()} == {
@@ -75,7 +76,7 @@ def test_beams_cameras_and_dmds_may_change_between_shots(table: "Table", stacks:
 @given(order=st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.booleans()), min_size=1, max_size=8))
 def test_any_list_of_shots_comes_back_in_its_order(table: "Table", stacks: dict[str, PatternStack], order: list):
     shots = [
-        Shot(("camera_z1",), PUMPED if lit else frozenset({"pump"}), {"dmd_input": k}, {"reference": math.pi * half})
+        shot(("camera_z1",), PUMPED if lit else frozenset({"pump"}), {"dmd_input": k}, {"reference": math.pi * half})
         for k, lit, half in order
     ]
     taken = assert_each_as_alone(table.bench, stacks, shots)
@@ -85,7 +86,7 @@ def test_any_list_of_shots_comes_back_in_its_order(table: "Table", stacks: dict[
 def test_frames_carry_numbers_without_gap_and_the_times_of_their_shots(table: "Table", stacks: dict[str, PatternStack]):
     clock = table.bench.clock
     start = clock.now_s()
-    shots = [input_shot(0), input_shot(1), Shot(("camera_z1",), frozenset({"pump"}), {"dmd_input": 2}), input_shot(3)]
+    shots = [input_shot(0), input_shot(1), shot(("camera_z1",), frozenset({"pump"}), {"dmd_input": 2}), input_shot(3)]
     frames = measure(table.bench, used(stacks, *shots), shots).frames["camera_z1"]
     assert np.array_equal(np.diff(frames.ids), [1, 1, 1])
     assert np.all(np.diff(frames.times_s) > 0)
@@ -119,7 +120,7 @@ def test_shots_alike_in_beams_and_cameras_are_one_sequence(
     play, on = DMD.play, Beam.on
     monkeypatch.setattr(DMD, "play", lambda *args: (played.append(args[2].tolist()), play(*args))[1])
     monkeypatch.setattr(Beam, "on", lambda beam: (switched.append(beam.name), on(beam))[1])
-    dark = Shot(("camera_z1",), frozenset({"reference"}), {"dmd_input": 4})
+    dark = shot(("camera_z1",), frozenset({"reference"}), {"dmd_input": 4})
     shots = [*[input_shot(k, phase) for k in (2, 0) for phase in (0.0, math.pi)], dark, dark, input_shot(1)]
     measure(table.bench, used(stacks, *shots), shots)
     assert played == [[2, 2, 0, 0], [4, 4], [1]]
@@ -129,8 +130,8 @@ def test_shots_alike_in_beams_and_cameras_are_one_sequence(
 def test_beams_that_a_shot_does_not_name_are_off(table: "Table", stacks: dict[str, PatternStack]):
     for beam in table.bench.beams:
         beam.on()
-    shot = Shot(("camera_z1",), frozenset({"pump"}), {"dmd_input": 0})
-    measure(table.bench, used(stacks, shot), [shot])
+    pumped = shot(("camera_z1",), frozenset({"pump"}), {"dmd_input": 0})
+    measure(table.bench, used(stacks, pumped), [pumped])
     assert [beam.name for beam in table.bench.beams if beam.is_on] == ["pump"]
 
 
@@ -142,7 +143,7 @@ def test_afterwards_the_dmds_are_dark_and_their_memory_is_free(table: "Table", s
 
 def test_a_dmd_that_a_shot_does_not_name_is_dark(table: "Table", stacks: dict[str, PatternStack]):
     table.bench.dmd("dmd_error").show(stacks["dmd_error"][0])
-    without = Shot(("camera_error_1",), BOTH_WAYS, {"dmd_hidden": 0}, {"reference": 0.0})
+    without = shot(("camera_error_1",), BOTH_WAYS, {"dmd_hidden": 0}, {"reference": 0.0})
     taken = measure(table.bench, used(stacks, without), [without]).frames["camera_error_1"].counts
     table.bench.dmd("dmd_error").halt()
     dark = alone(table.bench, stacks, without)["camera_error_1"]
@@ -151,12 +152,12 @@ def test_a_dmd_that_a_shot_does_not_name_is_dark(table: "Table", stacks: dict[st
 
 def test_a_dmd_that_only_the_shots_before_named_is_dark(table: "Table", stacks: dict[str, PatternStack]):
     with_one = error_shot(0, 1)
-    without = Shot(with_one.cameras, with_one.beams, {"dmd_hidden": 0}, with_one.phases_rad)
+    without = Shots(with_one.cameras, with_one.beams, {"dmd_hidden": np.array([0])}, with_one.phases_rad)
     assert_each_as_alone(table.bench, stacks, [with_one, without])
 
 
 def test_a_phase_that_only_some_shots_name_is_refused_or_kept(table: "Table", stacks: dict[str, PatternStack]):
-    shots = [input_shot(0, math.pi), Shot(("camera_z1",), PUMPED, {"dmd_input": 0})]
+    shots = [input_shot(0, math.pi), shot(("camera_z1",), PUMPED, {"dmd_input": 0})]
     try:
         measure(table.bench, used(stacks, *shots), shots)
     except ConfigError as error:

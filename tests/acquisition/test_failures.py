@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Shots, measure
 from labctl.bench import Bench
 from labctl.devices import Frames, PatternStack
 from labctl.errors import ConfigError, DeviceError, FrameLost, LimitError, RunStopped, StateError
@@ -20,6 +20,7 @@ from tests.acquisition.conftest import (
     assert_each_as_alone,
     error_shot,
     input_shot,
+    shot,
     used,
 )
 
@@ -28,17 +29,17 @@ if TYPE_CHECKING:
 
 # ---- what is refused
 
-REFUSED: dict[str, tuple[Shot, type[Exception], str]] = {
+REFUSED: dict[str, tuple[Shots, type[Exception], str]] = {
     "no such frame": (input_shot(5), ConfigError, "frame 5 of dmd_input, which has 5 frames"),
     "a frame before the first": (input_shot(-1), ConfigError, "frame -1 of dmd_input"),
-    "no such stack": (Shot(("camera_z1",), PUMPED, {"dmd_output": 0}), ConfigError, "dmd_output.*none"),
-    "no trigger": (Shot(("camera_z1",), PUMPED), ConfigError, "at least one DMD frame"),
-    "no camera": (Shot((), PUMPED, {"dmd_input": 0}), ConfigError, "one camera"),
+    "no such stack": (shot(("camera_z1",), PUMPED, {"dmd_output": 0}), ConfigError, "dmd_output.*none"),
+    "no trigger": (shot(("camera_z1",), PUMPED), ConfigError, "at least one DMD frame"),
+    "no camera": (shot((), PUMPED, {"dmd_input": 0}), ConfigError, "one camera"),
     "no such camera": (input_shot(0, camera="camera_z9"), StateError, "camera_z9"),
     "a camera that is a beam": (input_shot(0, camera="pump"), ConfigError, "pump: a camera is needed"),
-    "no such beam": (Shot(("camera_z1",), frozenset({"pmup"}), {"dmd_input": 0}), StateError, "pmup"),
+    "no such beam": (shot(("camera_z1",), frozenset({"pmup"}), {"dmd_input": 0}), StateError, "pmup"),
     "a phase for a beam without": (
-        Shot(("camera_z1",), PUMPED, {"dmd_input": 0}, {"pump": 1.0}),
+        shot(("camera_z1",), PUMPED, {"dmd_input": 0}, {"pump": 1.0}),
         LimitError,
         "pump: has no phase",
     ),
@@ -98,7 +99,7 @@ def test_a_frame_lost_between_two_sequences_is_an_error(
     open_table: "OpenTable", quiet: dict[str, Any], stacks: dict[str, PatternStack]
 ):
     table = open_table({**quiet, "devices.camera_z1.twin": f"{__name__}.GappyCamera"})
-    shots = [input_shot(0), Shot(("camera_z1",), frozenset({"pump"}), {"dmd_input": 0})]
+    shots = [input_shot(0), shot(("camera_z1",), frozenset({"pump"}), {"dmd_input": 0})]
     assert len(measure(table.bench, used(stacks, *shots), shots[:1]).frames["camera_z1"]) == 1
     with pytest.raises(FrameLost, match=r"camera_z1: .*gap"):
         measure(table.bench, used(stacks, *shots), shots)
@@ -144,7 +145,7 @@ def test_after_a_failure_at_any_step_the_bench_can_go_on(
 def test_phases_of_a_measurement_that_failed_do_not_reach_the_next(
     table: "Table", stacks: dict[str, PatternStack], monkeypatch: pytest.MonkeyPatch
 ):
-    plain = Shot(("camera_z1",), PUMPED, {"dmd_input": 1})
+    plain = shot(("camera_z1",), PUMPED, {"dmd_input": 1})
     before = alone(table.bench, stacks, plain)["camera_z1"]
     fail_in("dmd_input", "_do_play", BROKEN)(table.bench, monkeypatch)
     with pytest.raises(DeviceError, match="broke"):

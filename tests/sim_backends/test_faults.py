@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Shots, measure
 from labctl.bench import Bench, load_bench
 from labctl.devices import PatternStack
 from labctl.errors import ConfigError, DeviceError, DeviceTimeout, FrameLost
@@ -23,8 +23,8 @@ def stack(table: "Table", n: int = 6) -> dict[str, PatternStack]:
     return {"dmd_input": table.stack("dmd_input", np.random.default_rng(2).uniform(0, 1, (n, 22)))}
 
 
-def shots(order: list[int]) -> list[Shot]:
-    return [Shot(("camera_z1",), LIT, {"dmd_input": k}, {"reference": 0.0}) for k in order]
+def shots(order: list[int]) -> list[Shots]:
+    return [Shots(("camera_z1",), LIT, {"dmd_input": np.array(order)}, {"reference": np.zeros(len(order))})]
 
 
 def faulty(quiet: dict[str, Any], **fault: Any) -> dict[str, Any]:

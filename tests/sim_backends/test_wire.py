@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Shots, measure
 from labctl.bench import Bench, BenchFile, load_bench
 from labctl.clock import ManualClock
 from labctl.devices import PatternStack, identity_codebook
@@ -228,11 +228,9 @@ def stepped(table: Table) -> tuple[NDArray[np.float64], float]:
     """Return what a camera reads (shots, modes) of one pattern under a stepped reference, and the time that is then."""
     table.write("slm_1", 0.5)
     patterns = {"dmd_input": table.stack("dmd_input", np.ones(22))}
-    shots = [
-        Shot(("camera_z1",), frozenset({"pump", "reference"}), {"dmd_input": 0}, {"reference": phase_rad})
-        for phase_rad in (0.0, math.pi / 2, math.pi, 0.3)
-    ]
-    counts = measure(table.bench, patterns, shots).frames["camera_z1"].counts
+    phases, same = {"reference": np.array([0.0, math.pi / 2, math.pi, 0.3])}, {"dmd_input": np.zeros(4, int)}
+    shots = Shots(("camera_z1",), frozenset({"pump", "reference"}), same, phases)
+    counts = measure(table.bench, patterns, [shots]).frames["camera_z1"].counts
     return counts[:, 0].astype(float), table.bench.clock.now_s()
 
 

@@ -299,13 +299,12 @@ def test_error_fields_sent_backwards_through_the_pumped_cell_are_the_approximate
 
     # forward
     sums = GAIN * first.forward(source.fields(pixels, PUMP_W))
-    pump_transmission, probe_transmission = cell.transmissions(sums, TEMPERATURE_C)
-    activations = sums * pump_transmission
+    activations = sums * cell.pump_transmission(sums, TEMPERATURE_C)
     outputs = second.forward(activations)
     # backward: the error as levels of its modulator, each full level one unit
     errors = torch.from_numpy(injector.amplitude(error_levels))
     sent = injector.fields(error_levels, PROBE_W)
-    returned = second.backward(sent) * probe_transmission / injector.full_field(PROBE_W)
+    returned = second.backward(sent) * cell.probe_transmission(sums, TEMPERATURE_C) / injector.full_field(PROBE_W)
 
     inputs = torch.from_numpy(source.amplitude(pixels))
     weights = [GAIN * source.full_field(PUMP_W) * first.matrix.real, second.matrix.real]
@@ -329,7 +328,7 @@ def test_measured_fields_times_the_exact_factor_are_the_exact_gradient(law: Law)
     """The correction needs only what was measured: both saturations of every mode."""
     weights, inputs, targets = problem(NetworkShape(12, (6,), 4))
     sums, activations = forward(weights, inputs, Absorption(law, DEPTH))
-    _, probe = Absorber(law, 12.5).transmissions(sums[0].to(torch.complex128), 70.0, depth_scale=DEPTH / 12.5)
+    probe = Absorber(law, 12.5).probe_transmission(sums[0].to(torch.complex128), 70.0, depth_scale=DEPTH / 12.5)
     factor = absorber.exact_factor(sums[0] ** 2, activations[1] ** 2, DEPTH, law)
     returned = ((activations[-1] - targets) @ weights[1]) * probe * factor
     exact = model_gradient(weights, inputs, targets, Absorption(law, DEPTH), "exact")

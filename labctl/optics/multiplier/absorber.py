@@ -130,11 +130,11 @@ def probe_transmission(
         kappa: Depth of the population grating, 0 to 1.
         overlap: How far pump and probe address the same velocity class, 1 on line centre, 0 far from it.
     """
-    pump = transmission(saturation, depth, law)
-    if kappa:
-        if law == "published":
-            pump = pump ** (1 - kappa * saturation / (1 + saturation))
-        else:
+    if law == "published":
+        pump = transmission(saturation, depth * (1 - kappa * saturation / (1 + saturation)) if kappa else depth, law)
+    else:
+        pump = transmission(saturation, depth, law)
+        if kappa:
             after = saturation_after(saturation, depth, law)
             pump = pump * ((1 + saturation) / (1 + after)) ** (0.5 * kappa)
     if isinstance(overlap, float) and overlap == 1.0:
@@ -193,7 +193,9 @@ def region_edge(depth: float) -> float:
     return float(((2 + depth + ((2 + depth) ** 2 + 12) ** 0.5) / 2) ** 0.5)
 
 
-def detuned(saturation: Tensor, depth: float, detuning_hz: Tensor | float, law: Law) -> tuple[Tensor, Tensor, Tensor]:
+def detuned(
+    saturation: Tensor, depth: float, detuning_hz: Tensor | float, law: Law
+) -> tuple[Tensor, Tensor, Tensor | float]:
     """Return saturation, depth and pump-probe overlap of a laser `detuning_hz` off line centre.
 
     Atoms at rest: the Lorentzian divides both S and the depth by 1 + D, D = (2 detuning / linewidth)^2.
@@ -210,7 +212,7 @@ def detuned(saturation: Tensor, depth: float, detuning_hz: Tensor | float, law: 
     depth_ = torch.as_tensor(depth, dtype=saturation.dtype)
     if law == "doppler":
         return saturation, depth_, 1 / (1 + offset / (1 + saturation))
-    return saturation / (1 + offset), depth_ / (1 + offset), torch.ones_like(offset)
+    return saturation / (1 + offset), depth_ / (1 + offset), 1.0
 
 
 def vapour_density(temperature_c: float) -> float:

@@ -206,4 +206,4 @@ class InverseResponse:
     def __call__(self, wanted: NDArray[np.floating]) -> NDArray[np.uint16]:
         """Return indices in the shape of `wanted`; beyond the ends the end index is taken."""
         step = np.rint((wanted - self._low) * self._per_step)
-        return self._table[np.clip(step, 0, self.GRID - 1).astype(np.int32)]
+        return self._table.take(np.clip(step, 0, self.GRID - 1).astype(np.intp))

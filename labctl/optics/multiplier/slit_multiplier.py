@@ -55,7 +55,7 @@ class SlitMultiplier:
         self.shape = (rows, columns)
         self.block, self.period, self.bit_depth = block, period, bit_depth
         self.amplitude = passive_amplitude(columns, rows, efficiency)
-        self.distortion: Tensor | None = None
+        self._distortion: NDArray[np.complex64] | None = None
         self.unmodulated: complex = 0.0
         self.matrix = torch.zeros(self.shape, dtype=torch.complex64)
         self._fringing_px = fringing_px
@@ -70,6 +70,16 @@ class SlitMultiplier:
         data: NDArray[np.float64] = np.real(self.response[: self.full_index + 1])
         self.reach = float(np.abs(data).max() * self.slit.min())
         self.inverse = InverseResponse(data)
+
+    @property
+    def distortion(self) -> Tensor | None:
+        """Factor on the light of every block, (rows, columns), if it is not 1; beyond them that of the outermost."""
+        return None if self._distortion is None else torch.from_numpy(self._distortion[ROW_REACH:-ROW_REACH])
+
+    @distortion.setter
+    def distortion(self, factor: Tensor | None) -> None:
+        around = ((ROW_REACH, ROW_REACH), (0, 0))
+        self._distortion = None if factor is None else np.pad(factor.numpy(), around, mode="edge")
 
     def use_tiles(self, tiles: NDArray[np.uint16], rest: int) -> None:
         """Take `tiles` (indices, rows, 1) as the code from now on, and panel level `rest` beyond the blocks."""
@@ -105,13 +115,12 @@ class SlitMultiplier:
         pair = here[:, 1:-1] * len(self._left)
         field = self._left.take(pair + here[:, :-2])
         field += self._right.take(pair + here[:, 2:])
-        distortion = None if self.distortion is None else self.distortion.numpy()
         if self._rows:
             field += self._rows.borders(pair, index[:, 1:-1])
-        if distortion is not None:
-            field *= distortion
+        if self._distortion is not None:
+            field *= self._distortion[ROW_REACH:-ROW_REACH]
         if self._rows:
-            field += self._shifted(self._rows.others(index[:, 1:-1], distortion))
+            field += self._shifted(self._rows.others(index[:, 1:-1], self._distortion))
         field *= self.slit
         return torch.from_numpy(field)
 
@@ -119,10 +128,11 @@ class SlitMultiplier:
         """Return what columns lit off-centre read of blocks: a share of their neighbour's field (rows, columns)."""
         if not self._shift:
             return field
-        right = self._shift > 0
-        kept, border = (field[:, 1:], (0, 1)) if right else (field[:, :-1], (1, 0))
-        share = abs(self._shift)
-        return ((1 - share) * field + share * np.pad(kept, ((0, 0), border))).astype(np.complex64)
+        share, left, right = abs(self._shift), slice(None, -1), slice(1, None)
+        reading, read = (left, right) if self._shift > 0 else (right, left)
+        seen = (1 - share) * field
+        seen[:, reading] += share * field[:, read]
+        return seen
 
     def silent_index(self, left: int, right: int) -> int:
         """Return the index that sends least light between two neighbours, whose blurred phase it cancels."""
@@ -138,9 +148,9 @@ class SlitMultiplier:
 
     def show_fields(self, fields: NDArray[np.complex64]) -> None:
         """Set the matrix from the first-order field (rows, columns) of every block, whatever shows it."""
-        distortion = 1.0 if self.distortion is None else self.distortion.numpy()
+        distortion = np.float32(1) if self.distortion is None else self.distortion.numpy()
         field = self._shifted(fields * distortion) * self.slit
-        self.matrix = torch.from_numpy(field.astype(np.complex64)).mul_(self.amplitude)
+        self.matrix = torch.from_numpy(field).mul_(self.amplitude)
 
     def forward(self, field: Tensor) -> Tensor:
         """Return the output fields (n, rows) of input fields (n, columns)."""
@@ -175,18 +185,16 @@ class _RowTables:
 
         Args:
             index: As for `borders`.
-            distortion: Of every block, shape (rows, columns); beyond them it is that of the outermost.
+            distortion: Of the same blocks, same shape.
         """
         rows, columns = len(index) - 2 * ROW_REACH, index.shape[1]
-        around = ((ROW_REACH, ROW_REACH), (0, 0))
-        factor = None if distortion is None else np.pad(distortion, around, mode="edge")
         field = np.full((rows, columns), self._further, np.complex64)
         light = np.empty_like(field)
         for k in range(2 * ROW_REACH + 1):
             if k != ROW_REACH:
                 # indices are within the table: `clip` spares a checked copy
                 self._far[k].take(index[k : k + rows], out=light, mode="clip")
-                field += light if factor is None else np.multiply(light, factor[k : k + rows], out=light)
+                field += light if distortion is None else np.multiply(light, distortion[k : k + rows], out=light)
         return field
 
     def from_silent_rows(self, zero_index: int) -> complex:
@@ -199,8 +207,8 @@ def slit_ramp(columns: int, width_m: float, offset_m: float, wavelength_m: float
 
     An offset in the Fourier plane is a linear phase over the columns, 2 pi offset x / (wavelength f).
     """
-    x = (torch.arange(columns) / columns - 0.5) * width_m
-    phase = 2 * math.pi * offset_m * x / (wavelength_m * focal_length_m)
+    whole = 2 * math.pi * offset_m * width_m / (wavelength_m * focal_length_m)
+    phase = torch.linspace(-0.5, 0.5 - 1 / columns, columns) * whole
     return torch.complex(torch.cos(phase), torch.sin(phase))
 
 

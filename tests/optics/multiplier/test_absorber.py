@@ -286,7 +286,7 @@ def test_on_line_centre_detuning_changes_nothing(law: Law):
     same, depth, overlap = absorber.detuned(s, 10.0, 0.0, law)
     assert torch.equal(same, s)
     assert float(depth) == 10
-    assert bool((overlap == 1).all())
+    assert bool((torch.as_tensor(overlap) == 1).all())
     probe = absorber.probe_transmission(same, depth, law, 0.1, overlap)
     torch.testing.assert_close(probe, absorber.probe_transmission(s, 10.0, law, 0.1))
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labctl.acquisition import Shot, measure
+from labctl.acquisition import Shots, measure
 from labctl.bench import Bench
 from labctl.devices import Codebook, Pattern, PatternStack, identity_codebook
 from labctl.errors import ConfigError
@@ -160,8 +160,8 @@ class BenchFields:
     def powers(self, objects: Tensor) -> Tensor:
         """Send objects and read the output's intensity (n, rows, cols), in one exposure each without reference."""
         view = self.path.detect.view
-        shots = [Shot((view.camera,), frozenset({self._source.beam}), {self._source.device: k})
-                 for k in range(len(objects))]  # fmt: skip
+        order = {self._source.device: np.arange(len(objects))}
+        shots = Shots((view.camera,), frozenset({self._source.beam}), order)
         counts = self._take(self._source, objects, shots, [view])[view.camera]
         return self._registered(counts, view).real / self._electrons(view, self._source)
 
@@ -169,11 +169,8 @@ class BenchFields:
         """Return the fields at each view, shape (n, rows, cols), for each of `fields` that is sent."""
         reference = self.bench.file.reference
         lit, cameras = frozenset({source.beam, reference.beam}), tuple(view.camera for view in views)
-        shots = [
-            Shot(cameras, lit, {source.device: k}, {reference.beam: phase})
-            for k in range(len(fields))
-            for phase in STEPS_RAD
-        ]
+        order = {source.device: np.repeat(np.arange(len(fields)), len(STEPS_RAD))}
+        shots = Shots(cameras, lit, order, {reference.beam: np.tile(STEPS_RAD, len(fields))})
         counts = self._take(source, fields, shots, views)
         found = []
         for view in views:
@@ -185,12 +182,12 @@ class BenchFields:
         return found
 
     def _take(
-        self, source: ObjectPlane | Inject, fields: Tensor, shots: Sequence[Shot], views: Sequence[View]
+        self, source: ObjectPlane | Inject, fields: Tensor, shots: Shots, views: Sequence[View]
     ) -> dict[str, Tensor]:
         """Return the electrons (shots, rows, cols) that every view's camera reads, pixels of a sample summed."""
         indices = superpixel_indices(fields.numpy())
         origin = centred_origin(self.bench.dmd(source.device).shape, (SIDE, SIDE), self.grid.shape)
-        taken = measure(self.bench, {source.device: PatternStack(indices, self._code, origin)}, shots)
+        taken = measure(self.bench, {source.device: PatternStack(indices, self._code, origin)}, [shots])
         self.tally.expose(taken)
         electrons = {}
         for view in views:
