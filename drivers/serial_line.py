@@ -1,9 +1,11 @@
 """A serial port or TCP socket to one instrument: a command out, its own answer in, never that to another command."""
 
 import logging
+import os
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,6 +72,19 @@ class Dialect:
     tells_serial: bool = False
 
 
+_OPEN: "weakref.WeakSet[SerialLine]" = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """Close the ports in a forked process: one that lives on would keep the watchdog out when its parent has died."""
+    for line in _OPEN:
+        line.let_go()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
+
+
 class SerialLine:
     """The line of one device, opened by nobody else.
 
@@ -116,6 +131,7 @@ class SerialLine:
                 _close(self.device, port)  # one that is refused in the middle of it
             raise ConnectError(self.device, f"cannot open {url}: {error}; {cure}") from error
         self._port = port
+        _OPEN.add(self)
         self._received, self._in_step = b"", False
         try:
             with self._speaking():
@@ -137,6 +153,17 @@ class SerialLine:
         port, self._port = self._port, None
         if port is not None:
             _close(self.device, port)
+
+    def let_go(self) -> None:
+        """Close this process's share of the port and leave the instrument alone, whose line another process has."""
+        port, self._port = self._port, None
+        if port is None:
+            return
+        port.is_open = False  # what pyserial would do to close it would be done to the other process's as well
+        if (connection := getattr(port, "_socket", None)) is not None:
+            connection.close()
+        elif getattr(port, "fd", None) is not None:
+            os.close(port.fd)
 
     def tell(self, command: str) -> None:
         """Send a command that has no answer.

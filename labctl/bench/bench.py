@@ -17,7 +17,7 @@ from labctl.bench.schema import BenchFile
 from labctl.bench.wires import served_wires
 from labctl.clock import Clock, ManualClock, WallClock
 from labctl.devices import DMD, SLM, Beam, Camera, Device, PowerMeter, Stage, VapourCell, twin_serial
-from labctl.devices.building import ConnectionSpec, DriverSpec, build_driver, import_class
+from labctl.devices.building import ConnectionSpec, DriverSpec, build_driver, import_class, import_device
 from labctl.errors import ConfigError, DriverMissing, StateError
 from labctl.ledger import Belief, believe, read_entries
 from labctl.optics.parameters import Parameter
@@ -311,7 +311,7 @@ class Bench:
             elif entry.twin is None:
                 raise DriverMissing(name, "the bench file names no twin for it; add `twin:` or do not simulate it")
             else:
-                twin = import_class(entry.twin, f"device {name}")
+                twin: Any = import_device(entry.twin, name, entry.kind)
                 yield name, twin(name, self.clock, entry.settings, light_path=light_path)
 
     def _driver_spec(self, name: str) -> DriverSpec:
@@ -319,6 +319,7 @@ class Bench:
         entry = self._plugged.devices[name]
         if entry.driver is None:
             raise DriverMissing(name, "the bench file names no driver for it; add `driver:` or use --simulate")
+        import_device(entry.driver, name, entry.kind)
         connection = None
         if entry.connection:
             shared = self._plugged.connections[entry.connection]
@@ -330,7 +331,13 @@ class Bench:
         light_path = import_class(simulation.light_path, "simulation.light_path")
         options = simulation.model_dump(by_alias=True)
         file = self.as_written  # twins draw their truth around what it says, whatever has been calibrated since
-        return light_path(file, file.all_settings, self.clock, options, self.truth_seed, self.seed)
+        try:
+            return light_path(file, file.all_settings, self.clock, options, self.truth_seed, self.seed)
+        except (AttributeError, TypeError) as error:
+            cure = "name one of sim_backends, or a class of yours in their manner"
+            raise ConfigError(
+                f"simulation.light_path: '{simulation.light_path}' makes no light of this bench ({error}); {cure}"
+            ) from error
 
 
 def _believing(file: BenchFile, belief: Belief) -> BenchFile:

@@ -74,7 +74,7 @@ class Beam(Device):
         self.before_light: list[Callable[[Beam, float], None]] = []
         """Called with the power in watts before there is light, or more or less of it; what raises here forbids it."""
         self.after_dark: list[Callable[[Beam], None]] = []
-        """Called when the beam has been switched off."""
+        """Called when the beam has been switched off, shutter and all."""
         self._shutter_open = False
 
     @property
@@ -116,12 +116,12 @@ class Beam(Device):
     def blank(self) -> None:
         """Switch the light off as fast as the beam can, its shutter left open for the next `on`, and wait until it is.
 
-        For plans, between two measurements; whatever ends a run closes the shutter too.
+        For plans, between two measurements; whatever ends a run closes the shutter too. As long as that is open, nobody
+        is told that the beam is dark (`after_dark`), and a watchdog stays on its guard.
         """
         self._require_open()
         self._ask(self._do_blank, True)
         self.clock.wait(self.settings.switch_s)
-        self._tell_dark()
 
     def off(self) -> None:
         """Switch the beam off (RF and shutter) and wait until it is."""

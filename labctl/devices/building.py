@@ -68,6 +68,21 @@ def import_class(path: str, what: str) -> type:
     """
     module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{what}: no class '{path}' can be imported ({error}); write package.module.Class") from error
+    if not isinstance(found, type):
+        raise ConfigError(f"{what}: '{path}' is no class; write package.module.Class")
+    return found
+
+
+def import_device(path: str, name: str, kind: str) -> type[Device]:
+    """Return the class of a device of some kind (`Device.kind`).
+
+    Raises:
+        ConfigError: No such class, or one of something else.
+    """
+    found = import_class(path, f"device {name}")
+    if not (issubclass(found, Device) and found.kind == kind):
+        raise ConfigError(f"device {name}: '{path}' is no {kind}; name a twin or driver of that kind")
+    return found

@@ -98,6 +98,20 @@ def test_the_end_of_the_watchdog_ends_the_run_and_no_beam_is_lit_without_it(wire
         assert wire.dark
 
 
+def test_a_blanked_beam_is_guarded_as_its_shutter_is_open(wire: Wire):
+    before = children()
+    with Bench(wire.file, TWINS) as bench:
+        bench.beam("alpha").on()
+        bench.beam("alpha").blank()
+        assert not wire.rf.channels[1].on
+        (watchdog,) = map(psutil.Process, watchdogs(before))
+        watchdog.kill()
+        watchdog.wait(10)
+        with pytest.raises(StateError, match="ended with alpha on"):
+            bench.clock.wait(1.0)
+    assert wire.dark
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal stops a process there")
 def test_a_watchdog_that_is_stuck_ends_the_run(wire: Wire, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("labctl.watchdog.owner.UNANSWERED", 3)
@@ -159,23 +173,29 @@ from labctl.watchdog.rescue import switch_off
 entry = json.loads(sys.argv[1])
 spec = DriverSpec("alpha", entry["driver"], BeamSettings.model_validate(entry["settings"]), entry["hardware"])
 watchdog = Watchdog(Charge(os.getpid(), 2.0, (spec,)))
+beam = RfBeam("alpha", WallClock(), spec.settings, spec.hardware)
+beam.before_light.append(watchdog.before_light)
+if sys.argv[2] == "lit":
+    beam.open()
+    beam.on()
 if os.fork() == 0:
     sys.stdin.read()
     os._exit(0)
-beam = RfBeam("alpha", WallClock(), spec.settings, spec.hardware)
-beam.before_light.append(watchdog.before_light)
-beam.open()
-beam.on()
+if sys.argv[2] == "dark":
+    beam.open()
+    beam.on()
+assert beam.is_on
 print("lit", flush=True)
 sys.stdin.read()
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes fork on POSIX only")
-def test_a_forked_child_that_lives_on_does_not_hide_the_death_of_the_owner():
+@pytest.mark.parametrize("forked", ["dark", "lit"])
+def test_a_forked_child_that_lives_on_does_not_hide_the_death_of_the_owner(forked: str):
     with started_instruments(1) as instruments:
         entry: dict[str, Any] = driven_beam(*instruments.where)
-        command = [sys.executable, "-W", "ignore", "-c", LIGHT_AND_FORK, json.dumps(entry)]
+        command = [sys.executable, "-W", "ignore", "-c", LIGHT_AND_FORK, json.dumps(entry), forked]
         with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
             assert owner.stdout is not None
             assert owner.stdout.readline() == "lit\n"
