@@ -4,7 +4,8 @@ One mask and three, digits on the published detectors. Cosines of the measured g
 by automatic differentiation, the worst mask: with ideal taps; with all hidden errors on and the taps as the bench file
 has them, as `tap_registration` finds them, with the panels as `panel_response` does, and exactly known; and with every
 backward tap off by parts of a sample, down and right. At reference noise the floor is the cosine between two
-measurements of the same gradient. The curve goes to `benchmarks/results/mask_gradient.png`.
+measurements of the same gradient. `--picture FILE` draws the curves; `benchmarks/results/mask_gradient.png` is of the
+default bench, truth and masks.
 """
 
 import argparse
@@ -39,7 +40,6 @@ from labctl.optics.parameters import Values
 from labctl.plan import parse_settings
 from labctl.training.datasets import load_dataset
 
-PICTURE = Path(__file__).parent / "results" / "mask_gradient.png"
 SAMPLES = 4
 LARGEST_PHASE_RAD = 3.0
 """Of the random masks: almost half of the light goes on unscattered, as through masks that are still being trained. A
@@ -181,7 +181,7 @@ def measure(
     return found, curves
 
 
-def plot(curves: Mapping[int, Mapping[str, Curve]]) -> None:
+def plot(curves: Mapping[int, Mapping[str, Curve]], picture: Path) -> None:
     """Write the curves of cosine against tap error, by number of masks and noise."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -193,8 +193,7 @@ def plot(curves: Mapping[int, Mapping[str, Curve]]) -> None:
     axes.set(xlabel="backward taps off by, down and right (samples)", ylabel="cosine to the true gradient, worst mask")
     axes.grid(alpha=0.3)
     axes.legend()
-    PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, dpi=120)
+    figure.savefig(picture, dpi=120)
 
 
 def main() -> None:
@@ -203,6 +202,7 @@ def main() -> None:
     parser.add_argument("bench", nargs="?", default="diffractive", help="shipped name or path, of three masks")
     parser.add_argument("--truth-seed", type=int, default=1)
     parser.add_argument("--largest-phase", type=float, default=LARGEST_PHASE_RAD, help="of the random masks, in rad")
+    parser.add_argument("--picture", type=Path, help="file of the curves")
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = {
@@ -221,8 +221,8 @@ def main() -> None:
         cells = [f"{found[name]:.5f}" if np.isfinite(found[name]) else "refused" for found, _ in results.values()]
         table.add_row(name, *cells, f"{bars[name]:g}" if name in bars else "")
     console.print(table)
-    plot({masks: curves for masks, (_, curves) in results.items()})
-    console.print(f"curves: {PICTURE}")
+    if options.picture:
+        plot({masks: curves for masks, (_, curves) in results.items()}, options.picture)
 
 
 if __name__ == "__main__":

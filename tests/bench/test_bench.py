@@ -72,6 +72,32 @@ def test_without_a_driver_a_device_does_not_open_on_the_table(file: BenchFile):
         pass
 
 
+@pytest.mark.parametrize(
+    ("what", "named", "says"),
+    [
+        (
+            "devices.pump.twin",
+            "sim_backends.twins.TwinCamera",
+            "device pump: 'sim_backends.twins.TwinCamera' is no beam",
+        ),
+        ("devices.camera_z1.twin", "os.system", "device camera_z1: 'os.system' is no class"),
+        ("simulation.light_path", "os.getcwd", "simulation.light_path: 'os.getcwd' is no class"),
+        ("simulation.light_path", "sim_backends.twins.TwinCamera", "makes no light of this bench"),
+    ],
+)
+def test_a_twin_of_something_else_is_refused(small_bench_file: Path, what: str, named: str, says: str):
+    with pytest.raises(ConfigError, match=says), Bench(load_bench(small_bench_file, {what: named}), True):
+        pass
+
+
+def test_a_driver_of_something_else_is_refused(small_bench_file: Path):
+    pump = {"driver": "drivers.thorlabs_tc200.TC200Cell", "hardware": {"url": "COM1"}}
+    changes = {f"devices.pump.{key}": value for key, value in pump.items()}
+    file = load_bench(small_bench_file, changes)
+    with pytest.raises(ConfigError, match=r"device pump: 'drivers.thorlabs_tc200.TC200Cell' is no beam"), Bench(file):
+        pass
+
+
 def test_part_of_the_light_path_alone_is_not_simulated(file: BenchFile):
     for names in (["slm_1"], ["cell", "pump"], sorted(file.light_devices)[1:]):
         missing = sorted(file.light_devices - set(names))

@@ -10,7 +10,8 @@ import pytest
 
 from labctl.cli.safety.trial import try_way
 from labctl.cli.safety.way import Request, Way
-from tests.safety.beams import started_instruments
+from labctl.errors import LabError
+from tests.safety.beams import SMALL_FOURIER, started_instruments
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -51,3 +52,11 @@ def test_where_nobody_sees_the_light_the_watchdog_must_have_spoken_of_every_beam
     assert trial.passed, trial
     assert trial.measured_by == "watchdog, by its own readings"
     assert sum(": dark, " in line for line in trial.words) == 2
+
+
+def test_an_owner_that_cannot_light_its_beams_says_why():
+    fault = {"simulation.faults": [{"device": "beam", "fault": "exception", "at": 3}]}
+    with pytest.raises(
+        LabError, match=r"did not come to 'lit': beam: failed in 'switch': .*; check its power and cable$"
+    ):
+        try_way(Request(str(SMALL_FOURIER), Way.RETURN, fault, simulate=True), 2.0)
