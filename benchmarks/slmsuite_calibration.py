@@ -177,12 +177,13 @@ def correct(setup: Any, stride: tuple[int, int]) -> int:
 
 
 def draw(image: NDArray[np.uint16]) -> None:
-    """Save the camera's image of the letter; of four by four pixels the brightest is shown, as a spot has three."""
+    """Save the part of the camera's image with the letter, the brightest of two by two pixels, as a spot has three."""
     rows, columns = image.shape
-    coarse = image.reshape(rows // 4, 4, columns // 4, 4).max(axis=(1, 3))
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    coarse = image.reshape(rows // 2, 2, columns // 2, 2).max(axis=(1, 3))
+    figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
     shown = axes.imshow(coarse, cmap="inferno", extent=(0, columns, rows, 0))
+    axes.set(xlim=(150, 490), ylim=(1010, 550))
     axes.set(xlabel="column", ylabel="row", title="spots of slmsuite on the simulated Fourier bench")
     figure.colorbar(shown, label="counts")
     PICTURE.parent.mkdir(exist_ok=True)
