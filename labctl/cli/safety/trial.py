@@ -131,8 +131,9 @@ class _Owner:
         except queue.Empty:
             raise LabError(f"the owner did not come to '{event}' within {timeout_s:g} s") from None
         if heard["event"] != event:
-            errors = [word.partition(": ")[2] for word in self._words if word.startswith("ERROR ")]
-            reason = (errors or self._words or ["it said nothing"])[-1]  # what came before is why, and tracebacks
+            words = self.end(END_S)[1]  # all of them: they come by another pipe than events
+            errors = [word.partition(": ")[2] for word in words if word.startswith("ERROR ")]
+            reason = (errors or words or ["it said nothing"])[-1]  # what came before is why, and tracebacks
             raise LabError(f"the owner did not come to '{event}': {reason}")
         return heard
 
