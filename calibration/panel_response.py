@@ -31,7 +31,7 @@ READINGS = 4
 """Readings of the coarse masks' light, averaged: their noise is multiplied by every ratio that is tried."""
 
 WINDOW = 128
-"""Side of the part in the middle of the images that is fitted."""
+"""Side in samples of the part in the middle of the images that is fitted."""
 
 WORST_MISFIT = 0.3
 """Share of an image's power that may be left unexplained by what is believed; about 2 % is at reference noise."""

@@ -44,6 +44,9 @@ class UnregisteredTable:
     Args:
         bench: Open bench with taps at every mask.
         rng: Draws masks.
+
+    Raises:
+        ConfigError: The bench has no taps.
     """
 
     def __init__(self, bench: Bench, rng: np.random.Generator) -> None:
@@ -58,22 +61,28 @@ class UnregisteredTable:
         self._room = (math.sqrt(FILL * wells) - math.sqrt(bench.file.reference.electrons.value)) ** 2
 
     def framed(self, plane: Tensor, around: float = 0.0) -> Tensor:
-        """Return a plane with the cameras' margin around it."""
+        """Return a plane (..., rows, cols) with the cameras' margin of samples, filled with `around`, on every side."""
         return torch.nn.functional.pad(plane, 4 * [self._margin], value=around)
 
     def cut(self, image: Tensor) -> Tensor:
-        """Return an image without its margin."""
+        """Return an image (..., rows, cols) without the margin on every side."""
         return torch.nn.functional.pad(image, 4 * [-self._margin])
 
     def blocks(self) -> Tensor:
-        """Return random blocks of a quarter turn to either side: amplitudes are then equal, whatever is unmodulated."""
+        """Return a mask of random blocks, -pi/2 or pi/2 rad, float32 (rows, cols).
+
+        A quarter turn to either side makes all amplitudes equal, whatever share of the light is not turned.
+        """
         rows, columns = self.fields.grid.shape
         signs = self.rng.integers(0, 2, (-(-rows // BLOCK_PX), -(-columns // BLOCK_PX))) * 2 - 1
         tiles = np.kron(signs, np.ones((BLOCK_PX, BLOCK_PX)))[:rows, :columns]
         return torch.from_numpy((tiles * (math.pi / 2)).astype(np.float32))
 
     def bright_object(self) -> Tensor:
-        """Return all samples on, as bright as the cameras can take under the masks that are written."""
+        """Return all samples on, as bright as the cameras can take under the masks that are written.
+
+        Shape (1, rows, cols), complex64, at most 1.
+        """
         full = torch.ones(1, *self.fields.grid.shape, dtype=torch.complex64)
         brightest = max(self.fields.brightest(full).values())
         return full * min(1.0, math.sqrt(self._room / brightest))
