@@ -15,8 +15,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from weakref import finalize, ref
 
 import useq
+from pymmcore import CMMCore
 from pymmcore_plus.experimental.unicore import Device as PyDevice
 from pymmcore_plus.experimental.unicore import UniMMCore
 
@@ -92,6 +94,7 @@ class BenchCore(UniMMCore):
         self.panels: dict[str, BenchPanel] = {}
         self.stages: dict[str, Stage] = {}
         self.access = Access()
+        finalize(self, _silence, ref(self))  # at exit too, for a core that nobody unloaded
         self.setAutoShutter(False)
         loaded = dict(self._wrapped())
         for label, device in loaded.items():
@@ -243,7 +246,15 @@ def unicore(
             finally:
                 core.end_sequences()
     finally:
+        _silence(ref(core))
         core.unloadAllDevices()
+
+
+def _silence(reference: "ref[BenchCore]") -> None:
+    """End the thread in which MMCore sends its events; one that calls into an interpreter which ends aborts it."""
+    core = reference()
+    if core is not None:
+        CMMCore.registerCallback(core, None)  # pymmcore-plus lets only its base class do this
 
 
 @contextmanager

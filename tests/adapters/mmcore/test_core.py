@@ -218,15 +218,20 @@ def test_an_interlock_that_stays_tripped_does_not_keep_the_beams_on(core: BenchC
 
 USE = """
 import sys
+import time
 from labctl.adapters.mmcore import BenchCore, run_mda, unicore
 from tests.adapters.mmcore.conftest import PRESETS, SEQUENCE, small
+def listen(core):  # slowly, so that events are still to come when the process ends
+    core.events.propertyChanged.connect(lambda *_: time.sleep(0.01))
 if sys.argv[1] == "left open":
     bench = small()
     bench.__enter__()
     core = BenchCore(bench, PRESETS)
+    listen(core)
     run_mda(core, SEQUENCE)
 else:
     with small() as bench, unicore(bench, PRESETS) as core:
+        listen(core)
         run_mda(core, SEQUENCE)
         if sys.argv[1] == "failed":
             raise SystemExit(3)
