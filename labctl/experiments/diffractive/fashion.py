@@ -62,7 +62,7 @@ def _cells(settings: Settings, seed: int, results: Results) -> Sequence[Cell]:
         training = ClassifierTraining(optics, settings.data, modulation, loss, settings.recipes.of(loss), seed)
         return classifier_cell(f"{variant}_{loss}", training)
 
-    return [cell(variant, loss) for variant, loss in product(VARIANTS, LOSSES)]
+    return [cell(variant, loss) for loss, variant in product(LOSSES, VARIANTS)]
 
 
 def _rows(settings: Settings, results: Results) -> list[Row]:
