@@ -6,6 +6,7 @@ front of the cameras is a light path's business (`sim_backends.light_path`, `sim
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,12 +62,12 @@ class SimulatedTable(ABC):
         # a stream of its own: tags leave the noise of all other pixels what it is without them
         self._tag_rng = stream(seed, "noise of tags")
         jumps = {"phase_jump": self.disturbance.jump_phase, "slit_jump": self.disturbance.jump_slit}
-        events = {"disconnect": self._lose_link, **jumps}
         faults = read_faults(simulation["faults"], list(settings))
-        self.injector = Injector(faults, clock, seed, events)
         self._settings = settings
         self._state = TableState()
         self.beams: dict[str, BeamLight] = self._state.beams
+        events = {"disconnect": partial(_lose_link, self.beams, settings), **jumps}
+        self.injector = Injector(faults, clock, seed, events)
         self.temperatures_c: dict[str, Callable[[], float]] = self._state.temperatures_c
         self.positions_m: dict[str, Mapping[str, float]] = self._state.positions_m
         self.sensors: dict[str, SensorState] = {}
@@ -139,11 +140,6 @@ class SimulatedTable(ABC):
         self.on_mirrors.pop(name, None)
         if self._writes(name):
             self._mirrors[name] = MirrorState(*self._sequences[name, sequence], order, numbers)
-
-    def _lose_link(self, name: str) -> None:
-        """Do what a device does by itself when its link to the computer is lost."""
-        if name in self.beams and self._settings[name].falls_dark:
-            self.beams[name].go_dark()
 
     # ---- what cameras take
 
@@ -242,3 +238,12 @@ class SimulatedTable(ABC):
 
     def _camera(self, name: str) -> CameraSettings:
         return self._settings[name]
+
+
+def _lose_link(beams: Mapping[str, BeamLight], settings: Mapping[str, Any], device: str) -> None:
+    """Do what a device does by itself when its link to the computer is lost.
+
+    It knows no table, which knows it: arrays in a cycle would stay in memory long after a bench is closed.
+    """
+    if device in beams and settings[device].falls_dark:
+        beams[device].go_dark()
