@@ -22,7 +22,12 @@ from labctl.experiments.diffractive.evaluation import evaluate
 from labctl.experiments.diffractive.geometry import CLASSIFIER
 from labctl.experiments.diffractive.imager import resolved_width
 from labctl.experiments.diffractive.imperfections import absorbing, displaced, stepped
-from labctl.experiments.diffractive.losses import normalised_cross_entropy, plane_error, wanted_plane
+from labctl.experiments.diffractive.losses import (
+    log_plane_error,
+    normalised_cross_entropy,
+    plane_error,
+    wanted_plane,
+)
 from labctl.experiments.diffractive.network import Transmission
 from labctl.experiments.diffractive.objects import object_fields
 from labctl.experiments.diffractive.plates import Plates, read_plates, write_plates
@@ -129,6 +134,19 @@ def test_the_wanted_plane_has_the_same_share_of_every_objects_light_on_its_detec
     assert torch.equal(wanted[0] > 0, masks[3] > 0)
     assert float(plane_error(wanted, wanted)) == 0
     assert float(plane_error(torch.zeros_like(wanted), wanted)) == 1
+
+
+def test_the_logarithmic_error_asks_for_no_brightness():
+    masks = detector_masks(detector_squares(PUBLISHED, SMALL), (32, 32))
+    labels = torch.tensor([3, 7])
+    plane = masks[labels] + 0.1 * torch.rand((2, 32, 32), generator=torch.manual_seed(0))
+    best = (plane * masks[labels]).sum((1, 2)) / masks[labels].square().sum((1, 2))
+    wanted = best[:, None, None] * masks[labels]
+    errors = [float(plane_error(plane[k : k + 1], wanted[k : k + 1])) for k in range(2)]
+    found = float(log_plane_error(plane, masks[labels]))
+    assert found == pytest.approx(float(np.mean(np.log1p(errors))), rel=1e-4)
+    assert float(log_plane_error(1e3 * plane, masks[labels])) == pytest.approx(found, rel=1e-4)
+    assert float(log_plane_error(5 * masks[labels], masks[labels])) == pytest.approx(0, abs=1e-5)
 
 
 def test_confusion_and_energy_have_true_classes_in_rows():

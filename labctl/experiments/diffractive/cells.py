@@ -16,10 +16,18 @@ from labctl.experiments.table import Cell
 from labctl.report.figures import blank, plain_axes
 from labctl.training.model_training import Recipe
 
-PLAIN: dict[Loss, Modulation] = {"mse": Modulation("phase", "sigmoid"), "cross_entropy": Modulation("phase", "free")}
+PLAIN: dict[Loss, Modulation] = {
+    "mse": Modulation("phase", "sigmoid"),
+    "log_mse": Modulation("phase", "sigmoid"),
+    "cross_entropy": Modulation("phase", "free"),
+}
 """Plates of phase only: held in 0..2 pi by a sigmoid as in the original, or free to wrap."""
 
-LOSS_NAMES: dict[Loss, str] = {"mse": "MSE, phase by sigmoid", "cross_entropy": "cross-entropy, free phase"}
+LOSS_NAMES: dict[Loss, str] = {
+    "mse": "MSE, phase by sigmoid",
+    "log_mse": "log MSE, phase by sigmoid",
+    "cross_entropy": "cross-entropy, free phase",
+}
 """Losses as tables name them."""
 
 HOP_S = 9.4e-9
@@ -50,29 +58,18 @@ def classify(training: ClassifierTraining, folder: Path) -> Mapping[str, Any]:
     return train_classifier(training, folder)[1]
 
 
-@dataclass(frozen=True)
-class Recipes:
-    """How networks are trained with each loss.
+Recipes = Mapping[Loss, Recipe]
+"""How networks are trained with each loss."""
 
-    Args:
-        mse: With the mean-square error of the output plane.
-        cross_entropy: With that of the normalised powers.
-    """
-
-    mse: Recipe
-    cross_entropy: Recipe
-
-    def of(self, loss: Loss) -> Recipe:
-        """Return the recipe that goes with a loss."""
-        return self.mse if loss == "mse" else self.cross_entropy
-
-
-QUOTED = Recipes(mse=Recipe(10, 8, 1e-3), cross_entropy=Recipe(10, 128, 1e-3))
+QUOTED: Recipes = {"mse": Recipe(10, 8, 1e-3), "cross_entropy": Recipe(10, 128, 1e-3)}
 """Adam at 1e-3, 10 epochs; batches of 8 as in the original, of 128 as in two reproductions with cross-entropy
 (published-systems 3.3). With 128 the mean-square error is at 58 % after 4 epochs."""
 
-OURS = Recipes(Recipe(3, 16, 0.1, "cosine"), Recipe(3, 16, 0.05, "cosine"))
-"""Small batches and large steps, falling to nothing: a third of the epochs."""
+OURS: Recipes = {"log_mse": Recipe(3, 16, 0.1, "cosine"), "cross_entropy": Recipe(3, 16, 0.05, "cosine")}
+"""Small batches and large steps, falling to nothing: a third of the epochs.
+
+In place of the plain error its logarithm: on 64 x 64 neurons and 20,000 digits seen twice, 92.1 % in place of 88.8.
+"""
 
 QUICK_TRAIN = 20_000
 """Training images of the quick tables that train several networks."""

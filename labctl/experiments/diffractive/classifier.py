@@ -21,7 +21,13 @@ from labctl.experiments.diffractive.detectors import (
 from labctl.experiments.diffractive.evaluation import Evaluation, evaluate
 from labctl.experiments.diffractive.figures import plates_figure
 from labctl.experiments.diffractive.geometry import CLASSIFIER, Geometry
-from labctl.experiments.diffractive.losses import intensity_of, normalised_cross_entropy, plane_error, wanted_plane
+from labctl.experiments.diffractive.losses import (
+    intensity_of,
+    log_plane_error,
+    normalised_cross_entropy,
+    plane_error,
+    wanted_plane,
+)
 from labctl.experiments.diffractive.network import (
     Latent,
     Modulation,
@@ -39,7 +45,7 @@ from labctl.experiments.diffractive.training import Objective, Training, device,
 from labctl.report.figures import png
 from labctl.training.model_training import Recipe
 
-Loss = Literal["mse", "cross_entropy"]
+Loss = Literal["mse", "log_mse", "cross_entropy"]
 
 TESTED_AT_ONCE = 64
 """Objects whose light is computed together where no gradient is needed."""
@@ -122,7 +128,8 @@ class ClassifierTraining:
         optics: Everything but the plates; its geometry counts those that are frozen, too.
         data: What it is trained on.
         modulation: What the neurons may do.
-        loss: `mse`: against a plane with all light on the right detector. `cross_entropy`: of normalised powers.
+        loss: `mse`: of the output plane against one with light on the right detector only. `log_mse`: the same with
+            its brightness fitted, as a logarithm. `cross_entropy`: of normalised powers.
         recipe: Epochs, batches, learning rate.
         seed: Draws the order of the samples.
     """
@@ -171,6 +178,8 @@ class Learner:
         intensity = intensity_of(field)
         if self.training.loss == "cross_entropy":
             return normalised_cross_entropy(detector_powers(intensity, classifier.masks), classes)
+        if self.training.loss == "log_mse":
+            return log_plane_error(intensity, classifier.masks[classes])
         return plane_error(intensity, wanted_plane(classes, classifier.masks, energy))
 
 

@@ -21,8 +21,6 @@ from labctl.experiments.table import Cell, Results, Table
 from labctl.report.comparison import Row
 from labctl.report.figures import blank, plain_axes
 
-LOSSES: tuple[Loss, ...] = ("mse", "cross_entropy")
-
 INDEX_STEP = 0.7227
 """Index of the printed material less that of air (published-systems 3.3)."""
 
@@ -76,7 +74,7 @@ class Settings:
     """
 
     optics: Optics = field(default_factory=Optics)
-    recipes: Recipes = OURS
+    recipes: Recipes = field(default_factory=lambda: OURS)
     errors: Errors = field(default_factory=Errors)
     draws: int = 5
     tested: int = 2_000
@@ -169,19 +167,19 @@ def tolerated(clean: float, sizes: Sequence[float], accuracies: Sequence[float])
 
 def _cells(settings: Settings, seed: int, results: Results) -> Sequence[Cell]:
     def cell(loss: Loss) -> Cell:
-        recipe = settings.recipes.of(loss)
+        recipe = settings.recipes[loss]
         training = ClassifierTraining(settings.optics, settings.data, PLAIN[loss], loss, recipe, seed)
         budget = Budget(training, settings.errors, settings.draws, settings.tested)
         own_s = training_seconds(training)
         samples = recipe.epochs * (settings.data.train or 60_000 - settings.data.validation)
         return Cell(loss, spend, budget, own_s * (1 + budget.tries * settings.tested / 3 / samples))
 
-    return [cell(loss) for loss in LOSSES]
+    return [cell(loss) for loss in settings.recipes]
 
 
 def _rows(settings: Settings, results: Results) -> list[Row]:
     rows = []
-    for loss in LOSSES:
+    for loss in settings.recipes:
         result, name = results[loss], LOSS_NAMES[loss]
         rows.append(Row(f"accuracy without errors, {name}", None, result["accuracy"]))
         for kind, label in AXES.items():
@@ -194,16 +192,15 @@ def _rows(settings: Settings, results: Results) -> list[Row]:
 
 def _figure(settings: Settings, results: Results, rows: Sequence[Row]) -> Figure:
     figure = blank(15, 3.6)
-    colours = {"mse": "#0072B2", "cross_entropy": "#D55E00"}
     panels = figure.subplots(1, len(AXES), sharey=True)
     for axes, (kind, label) in zip(panels, AXES.items(), strict=True):
         sizes = getattr(settings.errors, kind)
-        for loss in LOSSES:
+        for colour, loss in zip(("#0072B2", "#D55E00"), settings.recipes, strict=False):
             tried = np.array(results[loss]["tried"][kind])
             spread = np.abs([tried.min(axis=1), tried.max(axis=1)] - tried.mean(axis=1))
-            look = {"color": colours[loss], "ms": 4, "lw": 1.2, "capsize": 2}
+            look = {"color": colour, "ms": 4, "lw": 1.2, "capsize": 2}
             axes.errorbar(sizes, tried.mean(axis=1), spread, fmt="o-", label=LOSS_NAMES[loss], **look)
-            axes.axhline(results[loss]["clean"], color=colours[loss], lw=0.8, ls=":")
+            axes.axhline(results[loss]["clean"], color=colour, lw=0.8, ls=":")
         axes.set_xscale("log")
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes], fontsize=8)
         axes.minorticks_off()

@@ -49,6 +49,22 @@ def wanted_plane(labels: Tensor, masks: Tensor, energy: Tensor) -> Tensor:
     return masks[labels] * level[:, None, None]
 
 
+def log_plane_error(intensity: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean over objects of log(1 + e), e the square error of the plane over the square of what is wanted.
+
+    What is wanted is as bright as fits the object best, so that no brightness need be chosen: e is then
+    |I|^2 / (c^2 |m|^2) - 1 for the mask m of the right detector and the brightness c = I.m / |m|^2. The logarithm, as
+    in a signal-to-noise ratio in dB, keeps objects that are still dark on it from outweighing all others.
+
+    Args:
+        intensity: Output, shape (n, rows, cols).
+        wanted: 1 on the right detector, 0 elsewhere, same shape.
+    """
+    area = wanted.square().sum(dim=(1, 2))
+    brightness = (intensity * wanted).sum(dim=(1, 2)) / area
+    return (intensity.square().sum(dim=(1, 2)).log() - 2 * brightness.log() - area.log()).mean()
+
+
 def intensity_of(field: Tensor) -> Tensor:
     """Return |field|^2 without a square root."""
     return torch.view_as_real(field).square().sum(-1)
