@@ -267,14 +267,12 @@ def test_a_root_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         Recorder(tmp_path / "runs", "train", {})
 
 
-def test_long_runs_are_fast_and_need_no_memory(tmp_path: Path) -> None:
+def test_long_runs_need_no_memory(tmp_path: Path) -> None:
     values = {f"value_{place}": place / 7 for place in range(10)}
     recorder = Recorder(tmp_path, "train", {})
     recorder(Record("step", 0, 0.0, values))
-    began_s = time.perf_counter()
     for index in range(1, 5001):
         recorder(Record("step", index, index / 10, values))
-    assert time.perf_counter() - began_s < 2
     tracemalloc.start()
     for index in range(5001, 6001):
         recorder(Record("step", index, index / 10, values))
