@@ -1,8 +1,8 @@
 """Strict YAML documents: safe loading with line numbers, overrides by path, and errors that name line and cure."""
 
 import difflib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from labctl.complaints import Complaint, Place, complaints
 from labctl.errors import ConfigError
 from labctl.units import strip_suffix
 
 M = TypeVar("M", bound=BaseModel)
-Path_ = tuple[str | int, ...]
 
 
 class StrictModel(BaseModel):
@@ -36,7 +36,8 @@ class Document:
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
-        self.lines: dict[Path_, int] = {}
+        self.lines: dict[Place, int] = {}
+        self.overrides: dict[Place, str] = {}
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
             # aliases become copies, so that an override of one place leaves the others alone
@@ -49,7 +50,7 @@ class Document:
             raise ConfigError(f"{file}: a mapping of keys is needed at the top")
         self._note_lines(node, ())
 
-    def _note_lines(self, node: yaml.Node, path: Path_) -> None:
+    def _note_lines(self, node: yaml.Node, path: Place) -> None:
         self.lines[path] = node.start_mark.line + 1
         if isinstance(node, yaml.SequenceNode):
             for index, child in enumerate(node.value):
@@ -62,7 +63,7 @@ class Document:
                 self._note_lines(child, place)
                 self.lines[place] = key.start_mark.line + 1
 
-    def line(self, path: Path_) -> int | None:
+    def line(self, path: Place) -> int | None:
         """Return the line of the deepest known part of `path`; None for what an override brought."""
         while path and path not in self.lines:
             path = path[:-1]
@@ -78,22 +79,30 @@ class Document:
             ConfigError: The path leads through a plain value or to no entry of a list.
         """
         *parts, last = dotted.split(".")
-        place: Any = self.data
+        target: Any = self.data
+        place: Place = ()
         for part in parts:
-            if isinstance(place, list):
-                entry = place[self._index(place, part, dotted)]
-                place = entry if part.isdigit() else entry[part]
-            elif isinstance(place, dict):
-                place = place.setdefault(part, {})
-        if isinstance(place, list):
-            index = self._index(place, last, dotted)
-            place[index] = value if last.isdigit() else {last: value}
-        elif isinstance(place, dict) and _is_parameter(place.get(last)) and not isinstance(value, dict):
-            place[last] = {**place[last], "value": value, "source": "set by override"}
-        elif isinstance(place, dict):
-            place[last] = value
+            if isinstance(target, list):
+                index = self._index(target, part, dotted)
+                target, place = target[index], (*place, index)
+                if part.isdigit():
+                    continue
+            if not isinstance(target, dict):
+                break
+            target, place = target.setdefault(part, {}), (*place, part)
+        if isinstance(target, list):
+            index = self._index(target, last, dotted)
+            target[index] = value if last.isdigit() else {last: value}
+            place = (*place, index)
+        elif isinstance(target, dict) and _is_parameter(target.get(last)) and not isinstance(value, dict):
+            target[last] = {**target[last], "value": value, "source": "set by override"}
+            place = (*place, last)
+        elif isinstance(target, dict):
+            target[last] = value
+            place = (*place, last)
         else:
             raise ConfigError(f"{self.file}: '{dotted}' cannot be set, '{'.'.join(parts)}' holds a plain value")
+        self.overrides[place] = dotted
 
     def _index(self, entries: list[Any], part: str, dotted: str) -> int:
         if part.isdigit() and int(part) < len(entries):
@@ -106,40 +115,81 @@ class Document:
         keys = [key for entry in entries if isinstance(entry, dict) for key in entry]
         raise ConfigError(f"{self.file}: no '{dotted}' to override{nearest(part, keys)}")
 
-    def validate(self, model: type[M], data: Any = None, at: Path_ = ()) -> M:
+    def validate(self, model: type[M], data: Any = None, at: Place = ()) -> M:
         """Return `data` (default: the whole document) as `model`.
 
         Raises:
-            ConfigError: One line per failure with file, line, key, what is allowed and the nearest valid key.
+            ConfigError: One line per mistake with file, line or override, key, what was asked, and what is allowed or
+                the nearest valid key.
         """
+        given = self.data if data is None else data
         try:
-            return model.model_validate(self.data if data is None else data)
+            return model.model_validate(given)
         except ValidationError as error:
-            lines = [self._explain(model, dict(failure), at) for failure in error.errors()]
-            raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+            found = [replace(one, place=(*at, *one.place)) for one in complaints(model, error, given)]
+            raise ConfigError("\n".join(self._lines_for(_without_misspelt(found)))) from None
 
-    def _written(self, path: Path_) -> Path_:
-        """Return `path` as it stands in the file: without the tags pydantic adds for alternatives."""
-        kept: Path_ = ()
-        for depth, part in enumerate(path, start=1):
-            kept = (*kept, part) if depth == len(path) or (*kept, part) in self.lines else kept
-        return kept
+    def where(self, place: Place, chosen_at: Iterable[Place] = ()) -> str:
+        """Return the file, and in it the line or the override, that a value at `place` came from.
 
-    def _explain(self, model: type[BaseModel], failure: dict[str, Any], at: Path_) -> str:
-        path: Path_ = (*at, *failure["loc"])
-        written = self._written(path)
-        line = self.line(written)
-        place = f"{self.file}, line {line}" if line else self.file
-        name = ".".join(str(part) for part in written)
-        if failure["type"] == "extra_forbidden":
-            return f"{place}: unknown key '{name}'{nearest(str(path[-1]), _keys_at(model, failure['loc'][:-1]))}"
-        if failure["type"] == "missing":
-            return f"{place}: key '{name}' is missing"
-        if failure["type"] == "literal_error":
-            allowed = re.findall(r"'([^']*)'", failure["ctx"]["expected"])
-            return f"{place}: {name}: no '{failure['input']}' here{nearest(str(failure['input']), allowed)}"
-        what = f"{name}: " if name else ""
-        return f"{place}: {what}{failure['msg'].removeprefix('Value error, ')}"
+        Args:
+            place: Keys and indices that lead to the value.
+            chosen_at: Other places that decide what may stand there.
+        """
+        chosen = {*chosen_at}
+        brought = [dotted for path, dotted in self.overrides.items() if path == place[: len(path)] or path in chosen]
+        if brought:
+            return ", ".join([self.file, *(f"--set bench.{dotted}" for dotted in brought[-1:])])
+        below = [dotted for path, dotted in self.overrides.items() if place and place == path[: len(place)]]
+        line = self.line(place) if place else None
+        return ", ".join([self.file, *([f"line {line}"] if line else []), *(f"--set bench.{one}" for one in below)])
+
+    def _lines_for(self, wrong: Sequence[Complaint]) -> list[str]:
+        """Return one line for each mistake, however many devices share what is written there."""
+        keys: dict[tuple[str, Place], list[Complaint]] = {}
+        lines: dict[tuple[str, str, str], list[str]] = {}
+        for one in wrong:
+            where = self.where(one.place, one.chosen_at)
+            if one.kind == "wrong":
+                lines.setdefault((where, "", f": {one.text}" if one.name else one.text), []).append(one.name)
+            else:
+                keys.setdefault((where, one.place[:-1]), []).append(one)
+        for (where, _), ones in keys.items():
+            before, name, after = self._about_keys(ones)
+            lines.setdefault((where, before, after), []).append(name)
+        return [
+            f"{where}: {before}{' and '.join(dict.fromkeys(names))}{after}"
+            for (where, before, after), names in lines.items()
+        ]
+
+    def _about_keys(self, ones: Sequence[Complaint]) -> tuple[str, str, str]:
+        """Return what to say of keys of one mapping that are missing or unknown: before, the name, and after it."""
+        first, *more = ones
+        if more:
+            missing, unknown = ([one for one in ones if one.kind == kind] for kind in ("missing", "unknown"))
+            words = [f"{_keys(missing)} missing"] if missing else []
+            words += [f"{_keys(unknown)} unknown; known here: {', '.join(unknown[0].known)}"] if unknown else []
+            return "", ".".join(map(str, first.place[:-1])), f": {'; '.join(words)}"
+        key, name = str(first.place[-1]), f"'{first.name}'"
+        if first.kind == "unknown":
+            return "unknown key ", name, nearest(key, first.known)
+        if self._is_new(first.place[:-1]):
+            container = first.place[:-1]
+            return (
+                "no ",
+                f"'{'.'.join(map(str, container))}'",
+                f" in this file{nearest(str(container[-1]), self._beside(container))}",
+            )
+        return "key ", name, " is missing"
+
+    def _is_new(self, place: Place) -> bool:
+        """Return whether only an override of something below brought the mapping at `place` into being."""
+        return place not in self.lines and any(
+            len(path) > len(place) and path[: len(place)] == place for path in self.overrides
+        )
+
+    def _beside(self, place: Place) -> list[str]:
+        return [str(path[-1]) for path in self.lines if path[:-1] == place[:-1] and len(path) == len(place)]
 
 
 def _copy(value: Any) -> Any:
@@ -153,31 +203,28 @@ def _is_parameter(entry: Any) -> bool:
     return isinstance(entry, dict) and {"value", "source"} <= set(entry)
 
 
-def _keys_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
-    """Return the YAML keys allowed at `path` below `model`, as far as they can be told from the types."""
-    current: set[type[BaseModel]] = {model}
-    for part in path:
-        following: set[type[BaseModel]] = set()
-        for one in current:
-            field = next((f for n, f in one.model_fields.items() if part in (n, f.alias)), None)
-            following |= _models_in(field.annotation) if field else set()
-        current = following or current
-    return [field.alias or name for one in current for name, field in one.model_fields.items()]
+def _without_misspelt(wrong: Sequence[Complaint]) -> list[Complaint]:
+    """Return the complaints without keys that are missing only because they are misspelt."""
+    unknown = [one for one in wrong if one.kind == "unknown"]
+    meant = {(*one.place[:-1], *_close(str(one.place[-1]), one.known)) for one in unknown}
+    return [one for one in wrong if one.kind != "missing" or one.place not in meant]
 
 
-def _models_in(annotation: Any) -> set[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return {annotation}
-    return {found for part in getattr(annotation, "__args__", ()) for found in _models_in(part)}
+def _keys(ones: Sequence[Complaint]) -> str:
+    names = ", ".join(f"'{one.place[-1]}'" for one in ones)
+    return f"key {names} is" if len(ones) == 1 else f"keys {names} are"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" or the list of what is known, to end a message with."""
     names = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(word, names, n=1)
-    if close:
+    if close := _close(word, names):
         return f"; did you mean '{close[0]}'?"
     return f"; known here: {', '.join(names)}" if names else ""
+
+
+def _close(word: str, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(word, list(known), n=1)
 
 
 def shipped_benches() -> dict[str, Path]:

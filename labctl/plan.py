@@ -3,10 +3,8 @@
 import difflib
 import importlib.util
 import inspect
-import reprlib
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,10 +13,9 @@ from typing import Any, Generic, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
+from labctl.complaints import Complaint, complaints
 from labctl.errors import ConfigError
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.units import Unit, strip_suffix
@@ -265,70 +262,14 @@ def _validated(owner: str, settings_type: type[SettingsT], values: Mapping[str, 
     try:
         return settings_type.model_validate(values)
     except ValidationError as error:
-        form = _Form(settings_type)
-        lines = dict.fromkeys(f"{owner}: {form.complaint(detail)}" for detail in error.errors(include_url=False))
+        lines = dict.fromkeys(f"{owner}: {_line(one)}" for one in complaints(settings_type, error, values))
         raise ConfigError("\n".join(lines)) from error
 
 
-_TYPES = {"integer": "an integer", "number": "a number", "string": "text", "boolean": "true or false"}
-_TYPES |= {"array": "a list", "object": "a mapping", "null": "null"}
-_BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
-_BOUNDS |= {"minItems": "with length >=", "maxItems": "with length <=", "pattern": "like"}
-_OWN_WORDS = ("value_error", "assertion_error", "finite_number")  # what a schema cannot explain
-
-
-class _Form:
-    """The JSON schema of some settings, read to say in words what they allow."""
-
-    def __init__(self, settings_type: type[Settings]) -> None:
-        self.units = {field.alias: unit_of(field) for field in settings_type.model_fields.values()}
-        self.root: dict[str, Any] = {"properties": {alias: {"title": alias} for alias in self.units}}
-        with suppress(PydanticInvalidForJsonSchema):  # a type that no form can show: pydantic's own words must do
-            self.root = settings_type.model_json_schema()
-
-    def complaint(self, failure: ErrorDetails) -> str:
-        """Return one line: the setting, what was asked and what is allowed."""
-        path, node = self._find(failure["loc"])
-        if failure["type"] == "extra_forbidden":
-            name, keys = str(failure["loc"][-1]), self._branches(node)[0].get("properties", {})
-            known = ", ".join(keys) or "none"
-            return f"unknown setting {'.'.join([*path, name])!r}{_nearest(name, keys)}; settings: {known}"
-        asked = "missing" if failure["type"] == "missing" else f"asked for {reprlib.repr(failure['input'])}"
-        allowed = self._allowed(node) if path else ""
-        unit = self.units.get(path[0]) if path else None
-        if unit:
-            allowed = allowed.replace("a number", f"a {unit.name} in {next(iter(unit.symbols))}")
-        if failure["type"] in _OWN_WORDS or not allowed:
-            place = f"{'.'.join(path)}: {asked}" if path else "settings"
-            return f"{place}: {failure['msg'].removeprefix('Value error, ')}"
-        return f"{'.'.join(path)}: {asked}; allowed: {allowed}"
-
-    def _find(self, loc: Sequence[int | str]) -> tuple[list[str], dict[str, Any]]:
-        node, path = self.root, []
-        for key in loc:
-            below = next((found for branch in self._branches(node) if (found := _below(branch, key))), None)
-            if below is None:  # an unknown key, or the rest names a branch of a union
-                break
-            node, path = below, [*path, str(key)]
-        return path, node
-
-    def _branches(self, node: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the schema, its reference followed, and then the alternatives it is a union of."""
-        node = {**self.root.get("$defs", {}).get(node.get("$ref", "").rpartition("/")[2], {}), **node}
-        return [node, *(self._branches(alternative)[0] for alternative in node.get("anyOf", ()))]
-
-    def _allowed(self, node: dict[str, Any]) -> str:
-        node, *union = self._branches(node)
-        if union:
-            return " or ".join(dict.fromkeys(map(self._allowed, union)))
-        if "enum" in node or "const" in node:
-            return "one of " + ", ".join(map(str, node.get("enum", [node.get("const")])))
-        words = _TYPES.get(node.get("type", ""), "")
-        words += f", each {self._allowed(node['items'])}" if node.get("items") else ""
-        limits = [f"{sign} {node[key]}" for key, sign in _BOUNDS.items() if key in node]
-        return f"{words} {' and '.join(limits)}".strip()
-
-
-def _below(node: dict[str, Any], key: int | str) -> dict[str, Any] | None:
-    found = node.get("items") if isinstance(key, int) else node.get("properties", {}).get(key)
-    return found or node.get("additionalProperties") or None
+def _line(complaint: Complaint) -> str:
+    if complaint.kind == "unknown":
+        close = _nearest(str(complaint.place[-1]), complaint.known)
+        return f"unknown setting {complaint.name!r}{close}; settings: {', '.join(complaint.known) or 'none'}"
+    if complaint.kind == "missing":
+        return f"{complaint.name}: missing; {complaint.text}"
+    return f"{complaint.name or 'settings'}: {complaint.text}"

@@ -53,6 +53,10 @@ class Unit:
             raise ValueError(f"a finite {self.name} is needed; got {value!r}")
         return number
 
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """Return the schema of a field of this unit with its name, for messages that say what is allowed."""
+        return {**handler(schema), "unit": self.name}
+
 
 LENGTH = Unit("length", {"m": 1.0}, "_m", "10.8 um")
 TIME = Unit("time", {"s": 1.0, "min": 60.0, "h": 3600.0}, "_s", "20 ms")

@@ -129,7 +129,7 @@ MISTAKES: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "an unknown key far from all": (
         lambda text: text.replace("focus", "zzz"),
-        r"line 5: unknown key 'camera\.lens\.zzz'; known here: pitch, focus",
+        r"line 5: camera\.lens: key 'focus' is missing; key 'zzz' is unknown; known here: pitch, focus",
     ),
     "a missing key": (lambda text: text.replace(", focus: 1", ""), r"line 5: key 'camera\.lens\.focus' is missing"),
     "no unit": (lambda text: text.replace("20 ms", "20"), r"line 4: camera\.exposure: .*'20 ms'.*got 20"),
@@ -137,7 +137,7 @@ MISTAKES: dict[str, tuple[Callable[[str], str], str]] = {
     "not a number": (lambda text: text.replace("[1, 2, 3]", "[1, two, 3]"), r"line 10: taps\.1: "),
     "not one of": (
         lambda text: text.replace("  lens", "  kind: quick\n  lens"),
-        r"line 5: camera.kind: no 'quick' here; known here: fast, slow",
+        r"line 5: camera.kind: asked for 'quick'; allowed: one of fast, slow",
     ),
     "the suffix written": (
         lambda text: text.replace("exposure", "exposure_s"),

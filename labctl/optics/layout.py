@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from labctl.documents import StrictModel
 from labctl.errors import ConfigError
@@ -71,14 +71,21 @@ class Layout(StrictModel):
     absorber_law: Law = "published"
     meters: dict[str, str] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> Self:
-        if self.in_free_space and not all(isinstance(element, FreeSpaceElement) for element in self.elements):
-            kinds = ", ".join(next(iter(entry.model_fields_set)) for entry in self.light)
+    @field_validator("light")
+    @classmethod
+    def _is_one_of_both(cls, light: tuple[LightEntry, ...]) -> tuple[LightEntry, ...]:
+        elements = tuple(entry.element for entry in light)
+        free = tuple(element for element in elements if isinstance(element, FreeSpaceElement))
+        if free and len(free) < len(elements):
+            kinds = ", ".join(next(iter(entry.model_fields_set)) for entry in light)
             raise ValueError(f"the light list mixes elements of free space with those of a slit multiplier: {kinds}")
+        _ = read_path(free) if free else split_stages(tuple(one for one in elements if isinstance(one, Element)))
+        return light
+
+    @model_validator(mode="after")
+    def _has_a_reference(self) -> Self:
         if not self.in_free_space and self.reference_beam is None:
             raise ValueError("a chain of slit multipliers needs a 'reference' to read fields against")
-        _ = self.path if self.in_free_space else self.stages
         return self
 
     @property

@@ -201,7 +201,7 @@ BROKEN_CHAINS: dict[str, tuple[Callable[[list[dict[str, Any]]], list[dict[str, A
 def test_a_light_list_that_is_no_chain_is_refused(case: str, small_bench_file: Path):
     change, message = BROKEN_CHAINS[case]
     light = yaml.safe_load(small_bench_file.read_text(encoding="utf-8"))["light"]
-    with pytest.raises(ConfigError, match=rf"small_cell\.yaml, line \d+: .*{message}"):
+    with pytest.raises(ConfigError, match=rf"small_cell\.yaml, --set bench\.light: light: .*{message}"):
         load_bench(small_bench_file, {"light": change(light)})
 
 
