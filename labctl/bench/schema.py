@@ -167,7 +167,7 @@ class BenchFile(Layout):
     """A whole bench: devices, the light between them, and how to simulate it.
 
     Args:
-        name: Name of the bench.
+        name: Name of the bench, also that of its folder in a ledger.
         description: One line for lists.
         devices: Devices by name, in the order they open; they close in reverse, beams first.
         connections: What drivers share, by name; twins have no use for it.
@@ -176,7 +176,7 @@ class BenchFile(Layout):
         simulation: How the twins behave.
     """
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w .-]*$")
     description: str
     devices: Mapping[str, AnyEntry]
     connections: Mapping[str, ConnectionEntry] = Field(default_factory=dict)

@@ -5,10 +5,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
+from pydantic import Field, PositiveInt
+
 from labctl.clock import Clock
 from labctl.documents import StrictModel
 from labctl.errors import DeviceError, DeviceTimeout, LabError, LimitError, StateError
 from labctl.units import Seconds, Watts
+
+Shape = tuple[PositiveInt, PositiveInt]
+"""Rows and columns of a panel, mirrors or a sensor."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,7 +31,7 @@ class DeviceSettings(StrictModel):
         call_timeout_s: Longest one call of its driver may wait, beyond the time the work itself takes.
     """
 
-    call_timeout_s: Seconds = 5.0
+    call_timeout_s: Seconds = Field(default=5.0, gt=0)
 
 
 class LitSettings(DeviceSettings):
@@ -37,7 +42,7 @@ class LitSettings(DeviceSettings):
             do not count. No limit by default.
     """
 
-    max_light_w: Watts | None = None
+    max_light_w: Watts | None = Field(default=None, gt=0)
 
 
 def twin_serial(truth_seed: int, imperfection_scale: float) -> str:

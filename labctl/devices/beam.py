@@ -35,10 +35,10 @@ class BeamSettings(DeviceSettings):
     """
 
     power_w: Watts
-    max_power_w: Watts
-    max_detuning_hz: Hertz = 0.0
+    max_power_w: Watts = Field(gt=0)
+    max_detuning_hz: Hertz = Field(default=0.0, ge=0)
     has_phase: bool = False
-    switch_s: Seconds
+    switch_s: Seconds = Field(ge=0)
     shutter_s: Seconds = Field(default=0.0, ge=0)
     external_trigger: bool = True
     falls_dark: bool = False

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from labctl.clock import Clock
-from labctl.devices.base import Device, LitSettings
+from labctl.devices.base import Device, LitSettings, Shape
 from labctl.devices.dmd import Trigger
 from labctl.devices.tag import TAG_BLOCKS, read_tags
 from labctl.errors import FrameLost, LimitError, StateError
@@ -40,18 +40,18 @@ class CameraSettings(LitSettings):
         external_trigger: Whether pulses on a trigger input can expose its frames.
     """
 
-    shape: tuple[int, int]
-    pitch_m: Metres
-    bit_depth: int
+    shape: Shape
+    pitch_m: Metres = Field(gt=0)
+    bit_depth: int = Field(ge=1, le=16)
     justification: Literal["low", "high"] = "low"
     exposure_s: Seconds
     min_exposure_s: Seconds
     max_exposure_s: Seconds
-    period_s: Seconds
-    quantum_efficiency: Fraction
-    full_well: float
-    read_noise: float
-    roi_per_mode: tuple[int, int] = (1, 1)
+    period_s: Seconds = Field(gt=0)
+    quantum_efficiency: Fraction = Field(gt=0, le=1)
+    full_well: float = Field(gt=0)
+    read_noise: float = Field(ge=0)
+    roi_per_mode: Shape = (1, 1)
     tags: tuple[str, ...] = ()
     tag_electrons: float = Field(default=20_000.0, gt=0)
     external_trigger: bool = True

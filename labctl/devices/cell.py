@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from labctl.clock import Clock
 from labctl.devices.base import Device, LitSettings
@@ -26,10 +26,10 @@ class CellSettings(LitSettings):
 
     min_temperature_c: Celsius
     max_temperature_c: Celsius
-    ramp_k_per_s: KelvinPerSecond
-    tolerance_k: float = 0.02
-    settle_s: Seconds = 0.0
-    timeout_s: Seconds
+    ramp_k_per_s: KelvinPerSecond = Field(gt=0)
+    tolerance_k: float = Field(default=0.02, gt=0)
+    settle_s: Seconds = Field(default=0.0, ge=0)
+    timeout_s: Seconds = Field(gt=0)
     safe_temperature_c: Celsius
 
     @model_validator(mode="after")

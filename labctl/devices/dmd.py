@@ -6,10 +6,10 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from labctl.clock import Clock
-from labctl.devices.base import Device, LitSettings
+from labctl.devices.base import Device, LitSettings, Shape
 from labctl.devices.pattern import Pattern, PatternStack, pattern_fault
 from labctl.devices.tag import NUMBER_BITS, TAG_BLOCKS, paint_tag
 from labctl.errors import LimitError, StateError
@@ -37,11 +37,11 @@ class DMDSettings(LitSettings):
         external_trigger: Whether pulses on a trigger input can step its frames.
     """
 
-    shape: tuple[int, int]
-    pitch_m: Metres
-    min_picture_s: Seconds
-    max_frames: int = 10_000
-    tag_block: tuple[PositiveInt, PositiveInt] | None = None
+    shape: Shape
+    pitch_m: Metres = Field(gt=0)
+    min_picture_s: Seconds = Field(gt=0)
+    max_frames: int = Field(default=10_000, ge=1)
+    tag_block: Shape | None = None
     external_trigger: bool = True
 
     @model_validator(mode="after")

@@ -2,6 +2,8 @@
 
 from abc import abstractmethod
 
+from pydantic import Field
+
 from labctl.clock import Clock
 from labctl.devices.base import Device, DeviceSettings
 from labctl.units import Metres, Seconds, Watts
@@ -16,9 +18,9 @@ class PowerMeterSettings(DeviceSettings):
         averaging_s: Time one reading takes.
     """
 
-    wavelength_m: Metres
-    max_power_w: Watts
-    averaging_s: Seconds
+    wavelength_m: Metres = Field(gt=0)
+    max_power_w: Watts = Field(gt=0)
+    averaging_s: Seconds = Field(ge=0)
 
 
 class PowerMeter(Device):

@@ -2,8 +2,10 @@
 
 from abc import abstractmethod
 
+from pydantic import Field
+
 from labctl.clock import Clock
-from labctl.devices.base import Device, LitSettings
+from labctl.devices.base import Device, LitSettings, Shape
 from labctl.devices.pattern import Levels, Pattern, pattern_fault
 from labctl.errors import LimitError
 from labctl.units import Metres, Seconds
@@ -15,16 +17,16 @@ class SLMSettings(LitSettings):
     Args:
         shape: Panel rows and columns.
         pitch_m: Pixel pitch.
-        bit_depth: Bits of a panel level; level 0 to 2^bits spans one wavelength of phase.
+        bit_depth: Bits of a panel level, 16 at most; level 0 to 2^bits spans one wavelength of phase.
         latency_s: From the command to the first change of the panel.
         settle_s: From the first change until the panel is settled.
     """
 
-    shape: tuple[int, int]
-    pitch_m: Metres
-    bit_depth: int = 8
-    latency_s: Seconds
-    settle_s: Seconds
+    shape: Shape
+    pitch_m: Metres = Field(gt=0)
+    bit_depth: int = Field(default=8, ge=1, le=16)
+    latency_s: Seconds = Field(ge=0)
+    settle_s: Seconds = Field(ge=0)
 
 
 class SLM(Device):

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from labctl.clock import Clock
 from labctl.devices.base import Device, DeviceSettings
@@ -41,10 +41,10 @@ class StageSettings(DeviceSettings):
         timeout_s: Longest a move may take.
     """
 
-    axes: Mapping[str, AxisLimits]
-    settle_s: Seconds
-    tolerance_m: Metres
-    timeout_s: Seconds
+    axes: Mapping[str, AxisLimits] = Field(min_length=1)
+    settle_s: Seconds = Field(ge=0)
+    tolerance_m: Metres = Field(gt=0)
+    timeout_s: Seconds = Field(gt=0)
 
 
 class Stage(Device):

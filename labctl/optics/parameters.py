@@ -27,6 +27,24 @@ class Parameter(StrictModel):
     source: str = Field(min_length=1)
 
 
+class PositiveParameter(Parameter):
+    """A parameter above 0."""
+
+    value: float = Field(gt=0)
+
+
+class NotNegativeParameter(Parameter):
+    """A parameter of 0 or above: the size of an error or a blur."""
+
+    value: float = Field(ge=0)
+
+
+class ShareParameter(Parameter):
+    """A share of the light above 0 and at most 1: an efficiency, a pick-off."""
+
+    value: float = Field(gt=0, le=1)
+
+
 def _with_unit(parse: Callable[[Any], float], raw: Any) -> Any:
     """Return the raw mapping with `value` and `sd` as SI floats."""
     if not isinstance(raw, dict):
@@ -45,8 +63,11 @@ def _with_unit(parse: Callable[[Any], float], raw: Any) -> Any:
 
 
 Number = Annotated[Parameter, BeforeValidator(partial(_with_unit, parse_fraction))]
-LengthParameter = Annotated[Parameter, BeforeValidator(partial(_with_unit, LENGTH.parse))]
-PowerParameter = Annotated[Parameter, BeforeValidator(partial(_with_unit, POWER.parse))]
+PositiveNumber = Annotated[PositiveParameter, BeforeValidator(partial(_with_unit, parse_fraction))]
+NotNegativeNumber = Annotated[NotNegativeParameter, BeforeValidator(partial(_with_unit, parse_fraction))]
+Share = Annotated[ShareParameter, BeforeValidator(partial(_with_unit, parse_fraction))]
+LengthParameter = Annotated[PositiveParameter, BeforeValidator(partial(_with_unit, LENGTH.parse))]
+PowerParameter = Annotated[PositiveParameter, BeforeValidator(partial(_with_unit, POWER.parse))]
 PhaseParameter = Annotated[Parameter, BeforeValidator(partial(_with_unit, PHASE.parse))]
 DecibelParameter = Annotated[Parameter, BeforeValidator(partial(_with_unit, RATIO_DB.parse))]
 

@@ -15,6 +15,7 @@ from labctl.optics.parameters import (
     Number,
     Parameter,
     PhaseParameter,
+    PositiveParameter,
     PowerParameter,
     believed,
     parameters_of,
@@ -32,7 +33,7 @@ def read(kind: Any, **entry: Any) -> Parameter:
         (Number, "65 %", "2 %", (0.65, 0.013)),
         (Number, -2, "10 %", (-2, 0.2)),
         (LengthParameter, "2.2 um", "0.1 um", (2.2e-6, 1e-7)),
-        (LengthParameter, "-3 um", "50%", (-3e-6, 1.5e-6)),
+        (PhaseParameter, "-3 rad", "50%", (-3, 1.5)),
         (PowerParameter, "0.19 uW", "10 %", (0.19e-6, 0.019e-6)),
         (PhaseParameter, "0 rad", "0.1 rad", (0, 0.1)),
         (PhaseParameter, "180 deg", 0, (math.pi, 0)),
@@ -111,7 +112,7 @@ def test_parameters_are_named_as_written_in_the_bench_file():
     named = dict(parameters_of(panel, "slm_1"))
     assert named == {
         "slm_1.reflectivity": Parameter(value=0.65, source="a"),
-        "slm_1.focus": Parameter(value=0.5, sd=0.005, source="b"),
+        "slm_1.focus": PositiveParameter(value=0.5, sd=0.005, source="b"),
     }
     assert believed(named) == {"slm_1.reflectivity": 0.65, "slm_1.focus": 0.5}
 

@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import Field, PositiveInt, model_validator
 
 from labctl.documents import StrictModel
-from labctl.optics.parameters import LengthParameter, Number, PhaseParameter
+from labctl.optics.parameters import LengthParameter, NotNegativeNumber, Number, PhaseParameter, PositiveNumber, Share
 from labctl.units import Metres
 
 Samples = tuple[PositiveInt, PositiveInt]
@@ -25,7 +25,7 @@ class Illuminate(StrictModel):
     """
 
     beam: str
-    waist_m: Metres
+    waist_m: Metres = Field(gt=0)
 
 
 class ObjectPlane(StrictModel):
@@ -41,7 +41,7 @@ class ObjectPlane(StrictModel):
     device: str
     beam: str
     samples: Samples
-    efficiency: Number
+    efficiency: Share
 
 
 class Propagate(StrictModel):
@@ -90,12 +90,12 @@ class View(StrictModel):
     """
 
     camera: str
-    fraction: Number
+    fraction: Share
     pixels_per_sample: int = Field(default=1, ge=1)
     margin: int = Field(default=0, ge=0)
     shift_y: Number
     shift_x: Number
-    magnification: Number | None = None
+    magnification: PositiveNumber | None = None
     rotation: PhaseParameter | None = None
     flip: tuple[bool, bool] = (False, False)
 
@@ -117,11 +117,11 @@ class Mask(StrictModel):
 
     device: str
     samples: Samples
-    reflectivity: Number
-    unmodulated: Number
-    response: Number
-    fringing: Number
-    aberration: Number
+    reflectivity: Share
+    unmodulated: NotNegativeNumber
+    response: PositiveNumber
+    fringing: NotNegativeNumber
+    aberration: NotNegativeNumber
     forward: View | None = None
     backward: View | None = None
 
@@ -145,7 +145,7 @@ class Inject(StrictModel):
 
     device: str
     beam: str
-    efficiency: Number
+    efficiency: Share
     shift_y: Number
     shift_x: Number
 

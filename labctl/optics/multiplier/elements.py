@@ -10,9 +10,12 @@ from labctl.optics.multiplier.absorber import Profile
 from labctl.optics.multiplier.modulator import DMD_LEVELS
 from labctl.optics.parameters import (
     DecibelParameter,
+    NotNegativeNumber,
     Number,
     PhaseParameter,
+    PositiveNumber,
     PowerParameter,
+    Share,
 )
 from labctl.units import Decibels, Metres, Watts
 
@@ -52,8 +55,8 @@ class Laser(StrictModel):
         source: Where these values come from.
     """
 
-    wavelength_m: Metres
-    power_w: Watts
+    wavelength_m: Metres = Field(gt=0)
+    power_w: Watts = Field(ge=0)
     source: str = Field(min_length=1)
 
     @property
@@ -83,7 +86,7 @@ class Encode(StrictModel):
     modes: int = Field(ge=1)
     pilot_columns: int = Field(ge=1)
     block: Block
-    efficiency: Number
+    efficiency: Share
 
     @model_validator(mode="after")
     def _levels_fit(self) -> Self:
@@ -122,17 +125,17 @@ class Multiply(StrictModel):
     device: str
     block: Block
     period: int = Field(ge=4)
-    slit_m: Metres
-    focal_length_m: Metres
+    slit_m: Metres = Field(gt=0)
+    focal_length_m: Metres = Field(gt=0)
     slit_stage: str | None = None
     weight_range: float = Field(gt=0)
-    reflectivity: Number
-    slit_efficiency: Number
-    path_efficiency: Number
-    fringing: Number
+    reflectivity: Share
+    slit_efficiency: Share
+    path_efficiency: Share
+    fringing: NotNegativeNumber
     registration: Number
-    aberration: Number
-    weight_error: Number
+    aberration: NotNegativeNumber
+    weight_error: NotNegativeNumber
 
     @model_validator(mode="after")
     def _carrier_fits(self) -> Self:
@@ -185,8 +188,8 @@ class Backward(StrictModel):
     beam: str
     block: Block
     carrier: int = Field(ge=4)
-    efficiency: Number
-    max_probe_field: float = 0.1
+    efficiency: Share
+    max_probe_field: float = Field(default=0.1, gt=0)
 
     @model_validator(mode="after")
     def _carrier_fits(self) -> Self:
@@ -218,8 +221,8 @@ class Regenerate(StrictModel):
     modes: int = Field(ge=1)
     block: Block
     carrier: int = Field(ge=4)
-    efficiency: Number
-    fraction: Number
+    efficiency: Share
+    fraction: Share
     full_scale: float = Field(gt=0)
     backward: Backward | None = None
 
@@ -263,7 +266,7 @@ class Tap(StrictModel):
 
     forward: str | None = None
     backward: str | None = None
-    fraction: Number
+    fraction: Share
     full_scale: float = Field(gt=0)
 
     @model_validator(mode="after")
@@ -293,10 +296,10 @@ class Absorb(StrictModel):
 
     device: str
     saturation_power: PowerParameter
-    depth_at_70c: Number
+    depth_at_70c: NotNegativeNumber
     leak_rejection: DecibelParameter
-    beam_pitch_m: Metres
-    aperture_m: Metres
+    beam_pitch_m: Metres = Field(gt=0)
+    aperture_m: Metres = Field(gt=0)
     profile: Profile = "uniform"
 
 
@@ -317,15 +320,15 @@ class Read(StrictModel):
     """
 
     camera: str
-    fraction: Number
+    fraction: Share
     full_scale: float = Field(gt=0)
     inject: str
     beam: str
     modes: int = Field(ge=1)
     block: Block
     carrier: int = Field(ge=4)
-    efficiency: Number
-    max_probe_field: float = 0.1
+    efficiency: Share
+    max_probe_field: float = Field(default=0.1, gt=0)
 
     @model_validator(mode="after")
     def _carrier_fits(self) -> Self:
@@ -367,5 +370,5 @@ class Reference(StrictModel):
 
     beam: str
     cameras: tuple[str, ...]
-    electrons: Number
+    electrons: PositiveNumber
     phase: PhaseParameter
