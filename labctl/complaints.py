@@ -59,7 +59,13 @@ def complaints(model: type[BaseModel], error: ValidationError, given: Any) -> li
         given: Plain data as it was written.
     """
     form = _Form(model)
-    return list(dict.fromkeys(form.complaint(failure, given) for failure in error.errors(include_url=False)))
+    found = dict.fromkeys(form.complaint(failure, given) for failure in error.errors(include_url=False))
+    # pydantic calls a list too short, too, once it has put aside what is wrong in it
+    return [one for one in found if not any(_lies_within(other.place, one.place) for other in found)]
+
+
+def _lies_within(inner: Place, outer: Place) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 class _Form:
@@ -114,9 +120,11 @@ class _Form:
     def _allowed(self, node: dict[str, Any]) -> str:
         node, *union = self._branches(node)
         if union:
-            return " or ".join(dict.fromkeys(map(self._allowed, union)))
-        if "enum" in node or "const" in node:
-            return "one of " + ", ".join(map(str, node.get("enum", [node.get("const")])))
+            named = [str(choice) for one in union for choice in _choices(one)]
+            words = [self._allowed(one) for one in union if not _choices(one)]
+            return " or ".join(dict.fromkeys([*([f"one of {', '.join(named)}"] if named else []), *words]))
+        if choices := _choices(node):
+            return f"one of {', '.join(map(str, choices))}"
         if "prefixItems" in node:
             each = dict.fromkeys(map(self._allowed, node["prefixItems"]))
             return f"a list of {len(node['prefixItems'])}, each {' or '.join(each)}"
@@ -130,6 +138,10 @@ class _Form:
         limits += [f"with length {sign} {node[key]}" for key, sign in _LENGTHS.items() if key in node]
         limits += [f"like {node['pattern']}"] if "pattern" in node else []
         return f"{words} {' and '.join(limits)}".strip()
+
+
+def _choices(node: dict[str, Any]) -> list[Any]:
+    return node.get("enum", [node["const"]] if "const" in node else [])
 
 
 def _what_is_wrong(failure: ErrorDetails, asked: Any, allowed: str) -> str:

@@ -1,11 +1,12 @@
 """Strict YAML documents: safe loading with line numbers, overrides by path, and errors that name line and cure."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,6 +16,8 @@ from labctl.errors import ConfigError
 from labctl.units import strip_suffix
 
 M = TypeVar("M", bound=BaseModel)
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class StrictModel(BaseModel):
@@ -45,23 +48,36 @@ class Document:
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             place = f", line {mark.line + 1}" if mark else ""
-            raise ConfigError(f"{file}{place}: not readable as YAML: {getattr(error, 'problem', error)}") from error
+            raise ConfigError(f"{file}{place}: not readable as YAML: {_why(error)}") from error
         if not isinstance(self.data, dict) or node is None:
-            raise ConfigError(f"{file}: a mapping of keys is needed at the top")
-        self._note_lines(node, ())
+            found = "it is empty" if self.data is None else f"it holds {reprlib.repr(self.data)}"
+            raise ConfigError(f"{file}: a mapping of keys is needed at the top, {found}")
+        self.lines = self._lines_of(node, ())
 
-    def _note_lines(self, node: yaml.Node, path: Place) -> None:
-        self.lines[path] = node.start_mark.line + 1
+    @classmethod
+    def of(cls, file: str, data: Mapping[str, Any]) -> Self:
+        """Return plain data as a document that knows no lines; `file` says where they are from."""
+        document = cls(file, "{}")
+        document.data, document.lines = _copy(data), {}
+        return document
+
+    def _lines_of(self, node: yaml.Node, path: Place) -> dict[Place, int]:
+        """Return the line of every key below `path`; what is merged in by `<<` has the line where it is written."""
+        lines = {path: node.start_mark.line + 1}
+        merged: dict[Place, int] = {}
         if isinstance(node, yaml.SequenceNode):
             for index, child in enumerate(node.value):
-                self._note_lines(child, (*path, index))
+                lines |= self._lines_of(child, (*path, index))
         elif isinstance(node, yaml.MappingNode):
             for key, child in node.value:
                 place = (*path, str(key.value))
-                if place in self.lines:
+                if place in lines:
                     raise ConfigError(f"{self.file}, line {key.start_mark.line + 1}: key '{key.value}' stands twice")
-                self._note_lines(child, place)
-                self.lines[place] = key.start_mark.line + 1
+                if key.tag == _MERGE:
+                    sources = child.value if isinstance(child, yaml.SequenceNode) else [child]
+                    merged = {line: at for one in reversed(sources) for line, at in self._lines_of(one, path).items()}
+                lines |= self._lines_of(child, place) | {place: key.start_mark.line + 1}
+        return merged | lines
 
     def line(self, path: Place) -> int | None:
         """Return the line of the deepest known part of `path`; None for what an override brought."""
@@ -79,6 +95,8 @@ class Document:
             ConfigError: The path leads through a plain value or to no entry of a list.
         """
         *parts, last = dotted.split(".")
+        if not all((*parts, last)):
+            raise ConfigError(f"{self.file}: '{dotted}' cannot be set; write keys or indices set off by single dots")
         target: Any = self.data
         place: Place = ()
         for part in parts:
@@ -107,6 +125,8 @@ class Document:
     def _index(self, entries: list[Any], part: str, dotted: str) -> int:
         if part.isdigit() and int(part) < len(entries):
             return int(part)
+        if part.isdigit():
+            raise ConfigError(f"{self.file}: no '{dotted}' to override; the list has {len(entries)} entries, from 0 on")
         found = [i for i, entry in enumerate(entries) if isinstance(entry, dict) and part in entry]
         if len(found) == 1:
             return found[0]
@@ -143,6 +163,10 @@ class Document:
         below = [dotted for path, dotted in self.overrides.items() if place and place == path[: len(place)]]
         line = self.line(place) if place else None
         return ", ".join([self.file, *([f"line {line}"] if line else []), *(f"--set bench.{one}" for one in below)])
+
+    def find(self, value: str, *within: str) -> Place:
+        """Return the first place below the top keys `within` where `value` stands; empty where it does not."""
+        return next((place for key in within for place in _places(self.data.get(key), value, (key,))), ())
 
     def _lines_for(self, wrong: Sequence[Complaint]) -> list[str]:
         """Return one line for each mistake, however many devices share what is written there."""
@@ -192,6 +216,14 @@ class Document:
         return [str(path[-1]) for path in self.lines if path[:-1] == place[:-1] and len(path) == len(place)]
 
 
+def _why(error: Exception) -> str:
+    """Return in one line why a text is no YAML."""
+    if isinstance(error, RecursionError):
+        return "an alias stands within what it stands for, or it is nested too deeply"
+    words = str(getattr(error, "problem", None) or error).partition("\n")[0]
+    return words.replace("found character '\\t'", "found a tab, write spaces: a character")
+
+
 def _copy(value: Any) -> Any:
     """Return plain data without shared parts."""
     if isinstance(value, dict):
@@ -208,6 +240,14 @@ def _without_misspelt(wrong: Sequence[Complaint]) -> list[Complaint]:
     unknown = [one for one in wrong if one.kind == "unknown"]
     meant = {(*one.place[:-1], *_close(str(one.place[-1]), one.known)) for one in unknown}
     return [one for one in wrong if one.kind != "missing" or one.place not in meant]
+
+
+def _places(data: Any, value: str, at: Place) -> Iterator[Place]:
+    if isinstance(data, dict | list):
+        for key, one in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _places(one, value, (*at, key))
+    elif data == value:
+        yield at
 
 
 def _keys(ones: Sequence[Complaint]) -> str:
@@ -244,8 +284,12 @@ def read_bench_document(bench: str | Path, overrides: Mapping[str, Any] | None =
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        known = ", ".join(shipped)
-        raise ConfigError(f"{bench}: not a bench file that can be read, nor one of: {known}") from error
+        why = "a folder" if path.is_dir() else "not UTF-8 text" if path.is_file() else "no such file"
+        close = [f"; did you mean '{one}'?" for one in _close(str(bench), shipped)]
+        names = ", ".join(shipped)
+        raise ConfigError(
+            f"{bench or repr(bench)}: not a bench file that can be read ({why}), nor one of: {names}{''.join(close)}"
+        ) from error
     document = Document(path.name, text)
     for dotted, value in (overrides or {}).items():
         document.override(dotted, value)

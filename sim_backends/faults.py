@@ -75,7 +75,7 @@ def read_faults(listed: Sequence[Mapping[str, Any]], devices: Sequence[str]) -> 
     Raises:
         ConfigError: An unknown key, fault or device, or neither `at` nor `rate`.
     """
-    faults = tuple(Document(f"simulation.faults.{k}", "{}").validate(Fault, one) for k, one in enumerate(listed))
+    faults = tuple(Document.of(f"simulation.faults.{k}", one).validate(Fault) for k, one in enumerate(listed))
     for fault in faults:
         if fault.device not in devices:
             raise ConfigError(f"simulation.faults: no device '{fault.device}'{nearest(fault.device, devices)}")

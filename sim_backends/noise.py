@@ -88,7 +88,7 @@ def load_noise_set(name: str, changes: Mapping[str, Mapping[str, Any]]) -> Noise
     if name not in known:
         raise ConfigError(f"simulation.noise: no noise set '{name}'{nearest(name, known)}")
     shipped = Document(f"{name}.yaml", (folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    shipped_set = shipped.validate(NoiseSet)
+    shipped_set, terms = shipped.validate(NoiseSet), dict(shipped.data)
     for term, change in changes.items():
         if term not in NoiseSet.model_fields:
             raise ConfigError(f"simulation.terms: no term '{term}'{nearest(term, NoiseSet.model_fields)}")
@@ -96,8 +96,8 @@ def load_noise_set(name: str, changes: Mapping[str, Mapping[str, Any]]) -> Noise
             raise ConfigError(
                 f"simulation.terms.{term}: the kind of a term is fixed by the set; change value or source"
             )
-        shipped.data[term] = {**shipped.data[term], **change}
-    changed_set = shipped.validate(NoiseSet)
+        terms[term] = {**terms[term], **change}
+    changed_set = Document.of("simulation.terms", terms).validate(NoiseSet)
     for term, change in changes.items():
         if getattr(changed_set, term).value < getattr(shipped_set, term).value and "source" not in change:
             raise ConfigError(f"simulation.terms.{term}: quieter than set '{name}'; name the source of the number")

@@ -255,30 +255,32 @@ def parse_bench(document: Document) -> BenchFile:
     for role, name in _roles(file):
         wanted = _ROLE_KINDS[role]
         if name not in file.devices or file.devices[name].kind != wanted:
-            known = ", ".join(n for n, entry in file.devices.items() if entry.kind == wanted)
-            raise ConfigError(f"{document.file}: {role} '{name}' is not a {wanted} of this bench; it has: {known}")
+            known = ", ".join(n for n, entry in file.devices.items() if entry.kind == wanted) or "none"
+            where = document.where(document.find(name, "light", "reference", "meters"))
+            raise ConfigError(f"{where}: {role} '{name}' is not a {wanted} of this bench; it has: {known}")
     for name, entry in file.devices.items():
+        where = document.where(("devices", name))
         if name in SIMULATE_WORDS:
-            raise ConfigError(f"{document.file}: a device cannot be called '{name}': --simulate means something by it")
+            raise ConfigError(f"{where}: a device cannot be called '{name}': --simulate means something by it")
         if entry.connection is not None and entry.connection not in file.connections:
             known = ", ".join(file.connections) or "none"
-            raise ConfigError(f"{document.file}: {name}: connection '{entry.connection}' is not among: {known}")
+            raise ConfigError(f"{where}: {name}: connection '{entry.connection}' is not among: {known}")
         if entry.wire and entry.driver is None:
-            raise ConfigError(f"{document.file}: {name}: wire: there is no `driver:` that it could answer; add one")
+            raise ConfigError(f"{where}: {name}: wire: there is no `driver:` that it could answer; add one")
         if entry.wire and entry.connection and not file.connections[entry.connection].wire:
-            raise ConfigError(
-                f"{document.file}: {name}: wire: its connection '{entry.connection}' has none; add `wire:` there"
-            )
+            raise ConfigError(f"{where}: {name}: wire: its connection '{entry.connection}' has none; add `wire:` there")
         for dmd in entry.settings.tags if entry.kind == "camera" else ():
             if dmd not in file.devices or not getattr(file.settings(dmd), "tag_block", None):
-                raise ConfigError(f"{document.file}: {name} is to see the tag of '{dmd}', no DMD with a tag_block")
+                where = document.where(("devices", name, "settings", "tags"))
+                raise ConfigError(f"{where}: {name} is to see the tag of '{dmd}', no DMD with a tag_block")
     for dmd, block, blocks in _written_blocks(file):
         settings = file.settings(dmd)
         rows, columns = settings.tag_block or (0, 0)
         top, left = centred_origin(settings.shape, block, blocks)
-        if top < rows and left < TAG_BLOCKS * columns:
+        if 0 <= top < rows and 0 <= left < TAG_BLOCKS * columns:  # what does not fit at all, the power table refuses
+            where = document.where(("devices", dmd, "settings", "tag_block"))
             raise ConfigError(
-                f"{document.file}: {dmd}: its tag of {rows} x {TAG_BLOCKS * columns} mirrors lies over its modes, "
+                f"{where}: {dmd}: its tag of {rows} x {TAG_BLOCKS * columns} mirrors lies over its modes, "
                 f"which begin at {(top, left)}; make their block or tag_block smaller"
             )
     return file

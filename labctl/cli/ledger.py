@@ -10,6 +10,7 @@ from rich.table import Table
 
 from labctl.cli.show import duration, table
 from labctl.errors import ConfigError
+from labctl.files import require_folder
 from labctl.ledger import Entry, Estimate
 
 NO_LEDGER = "none"
@@ -46,11 +47,11 @@ def folder_to_write(text: str) -> Path:
     """Return the folder that `--ledger` names.
 
     Raises:
-        ConfigError: It names none.
+        ConfigError: It names none, or one that cannot be written.
     """
     if text == NO_LEDGER:
         raise ConfigError("--ledger none: a calibration is written to a ledger; name its folder, ./ledger by default")
-    return Path(text)
+    return require_folder(Path(text), "--ledger")
 
 
 def entry_values(entry: Entry) -> dict[str, Any]:

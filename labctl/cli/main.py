@@ -32,6 +32,7 @@ from labctl.cli.options import (
 from labctl.cli.order import read_request, simulated_devices, wired_devices
 from labctl.cli.running import run_order
 from labctl.experiments.diffractive.export import Format
+from labctl.files import require_folder
 from labctl.plan import load_plan
 
 app = typer.Typer(cls=LabGroup, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=False)
@@ -266,9 +267,9 @@ def export(
     from labctl.experiments.diffractive.levels import read_response
     from labctl.experiments.diffractive.trained import read_trained
 
-    printed = Printed(index, parse_length(base), read_response(response) if response else None)
+    printed = Printed(index, parse_length("--base", base), read_response(response) if response else None)
     plates, folder = read_trained(run)
-    files = export_plates(plates, out or folder / form.value, form, printed)
+    files = export_plates(plates, require_folder(out or folder / form.value, "--out"), form, printed)
     ctx.obj.values |= {"run": str(run), "format": form.value, "files": [str(file) for file in files]}
     if not as_json:
         show.console().print("\n".join(map(str, files)), soft_wrap=True)

@@ -11,12 +11,17 @@ import yaml
 
 from labctl.cli.answer import ALL, WIRE
 from labctl.errors import ConfigError
+from labctl.files import require_folder
 from labctl.units import LENGTH
 
 
 def _set_level(verbose: bool) -> None:
     if verbose:
         logging.getLogger().setLevel(logging.INFO)
+
+
+def _to_write(out: Path) -> Path:
+    return require_folder(out, "--out")
 
 
 BenchArgument = Annotated[str, typer.Argument(metavar="BENCH", help="Shipped name or path of a bench file.")]
@@ -34,7 +39,7 @@ TruthSeed = Annotated[int | None, typer.Option(min=0, help="Draws the twins' tru
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, or bench.PATH; repeatable.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Out = Annotated[Path, typer.Option(help="Folder of all runs.", callback=_to_write)]
 Ledger = Annotated[
     str, typer.Option(metavar="DIR", envvar="LABCTL_LEDGER", help="Folder of calibrations; `none` to go without.")
 ]
@@ -59,8 +64,8 @@ def simulated_names(text: str | None) -> bool | str | list[str]:
     return names
 
 
-def parse_length(text: str) -> float:
-    """Return a length with its unit ("0.5 mm") in metres.
+def parse_length(option: str, text: str) -> float:
+    """Return the length that an option gives with its unit ("0.5 mm"), in metres.
 
     Raises:
         ConfigError: It is none.
@@ -68,7 +73,7 @@ def parse_length(text: str) -> float:
     try:
         return LENGTH.parse(text)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{option}: {error}") from error
 
 
 class _Loader(yaml.SafeLoader):

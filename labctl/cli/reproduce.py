@@ -66,13 +66,16 @@ def take_up(table: Table, folder: Path) -> Reproduction:
     """
     try:
         found = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        name, scale, seed = found["table"], found["scale"], int(found["seed"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(
-            f"{folder}: holds no readable {HEADER}; give the folder that labctl reproduce wrote"
+            f"{folder}: holds no readable {HEADER} (table, scale, seed); give the folder that labctl reproduce wrote"
         ) from error
-    if found["table"] != table.name:
-        raise ConfigError(f"{folder}: is a reproduction of {found['table']}, not of {table.name}; name that table")
-    return Reproduction(table, found["scale"], found["seed"], folder)
+    if name != table.name:
+        raise ConfigError(f"{folder}: is a reproduction of {name}, not of {table.name}; name that table")
+    if scale not in table.scales:
+        raise ConfigError(f"{folder / HEADER}: scale '{scale}' is none of {table.name}: {', '.join(table.scales)}")
+    return Reproduction(table, scale, seed, folder)
 
 
 def carry_out(order: Reproduction, answer: Answer) -> None:

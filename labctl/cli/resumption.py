@@ -6,8 +6,6 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from labctl.bench import Bench, BenchFile, parse_bench
 from labctl.cli import show
 from labctl.cli.answer import Answer
@@ -20,6 +18,12 @@ from labctl.recorder import ResumedRecorder, read_run, read_summary
 from labctl.records import Changes
 
 logger = logging.getLogger(__name__)
+
+NEEDED = (
+    *("plan_source", "settings", "bench_document", "simulated", "keep"),
+    *("seed", "truth_seed", "calibrations", "ledger"),
+)
+"""What run.yaml must say for a run to go on."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def read_asked(run: Path) -> Asked:
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such file; give the folder of a run, or start it with labctl run")
     header = read_run(run)
-    missing = [key for key in ("plan_source", "settings", "bench_document") if key not in header]
+    missing = [key for key in NEEDED if key not in header]
     if missing:
         raise ConfigError(f"{path}: holds no {', '.join(missing)}; only runs started with labctl run are resumed")
     plan = load_plan(header["plan_source"])
@@ -89,7 +93,7 @@ def read_asked(run: Path) -> Asked:
     return Asked(
         plan,
         parse_settings(plan, header["settings"]),
-        parse_bench(Document(str(path), yaml.safe_dump(header["bench_document"], sort_keys=False))),
+        parse_bench(Document.of(str(path), header["bench_document"])),
         "wire" if header.get("wired") else header["simulated"],
         header["seed"],
         header["truth_seed"],

@@ -24,6 +24,4 @@ def read_hardware(model: type[H], name: str, hardware: Mapping[str, Any]) -> H:
     Raises:
         ConfigError: A key is unknown, missing or wrong; names it, and the nearest or all that there are.
     """
-    document = Document(f"hardware of {name}", "{}")
-    document.lines.clear()  # the lines of the bench file are not known here
-    return document.validate(model, dict(hardware))
+    return Document.of(f"hardware of {name}", hardware).validate(model)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-import yaml
 from safetensors import SafetensorError
 
-from labctl.errors import ConfigError, LabError
+from labctl.documents import Document
+from labctl.errors import ConfigError
 from labctl.recorder.encoding import restored, unsealed
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -22,25 +22,25 @@ def read_run(run: Path) -> dict[str, Any]:
     """Return the contents of `run.yaml`.
 
     Raises:
-        ConfigError: `run` is no run folder.
-        LabError: It cannot be read.
+        ConfigError: `run` is no run folder, or the file cannot be read.
     """
-    return yaml.safe_load(_contents(run / "run.yaml"))
+    path = run / "run.yaml"
+    return Document(str(path), _contents(path).decode(errors="replace")).data
 
 
 def read_summary(run: Path) -> dict[str, Any]:
     """Return how a run ended (status, summary, error, wall_s); empty when it has not ended properly.
 
     Raises:
-        LabError: The file is damaged.
+        ConfigError: The file is damaged.
     """
     path = run / "summary.json"
     try:
         return restored(json.loads(path.read_bytes()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        raise LabError(f"{path}: cannot be read: {error}; restore the file from a copy") from error
+        raise ConfigError(f"{path}: cannot be read: {error}; restore the file from a copy") from error
 
 
 def read_records(run: Path) -> Iterator[dict[str, Any]]:
@@ -49,16 +49,16 @@ def read_records(run: Path) -> Iterator[dict[str, Any]]:
     A damaged last line is what a killed run leaves behind, and ends the records silently.
 
     Raises:
-        LabError: There is no such file, or a line before the last is damaged.
+        ConfigError: There is no such file, or a line before the last is damaged.
     """
     path = run / "steps.jsonl"
     if not path.is_file():
-        raise LabError(f"{path}: there is no such file; give the folder of a run")
+        raise ConfigError(f"{path}: there is no such file; give the folder of a run")
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             record = unsealed(line)
             if record is None and file.read(1):
-                raise LabError(f"{path}, line {number}: damaged, and more lines follow; restore the file from a copy")
+                raise ConfigError(f"{path}, line {number}: damaged, and more lines follow; restore it from a copy")
             if record is None:
                 return
             yield record
@@ -68,7 +68,7 @@ def read_weights(run: Path) -> dict[str, np.ndarray]:
     """Return the arrays of the last `weights` record.
 
     Raises:
-        LabError: The run has no weights, or the file is damaged.
+        ConfigError: The run has no weights, or the file is damaged.
     """
     return _tensors(run / "weights.safetensors", _contents(run / "weights.safetensors"))
 
@@ -80,7 +80,7 @@ def read_checkpoint(run: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     in steps.jsonl, the `rows` of every array and the number of `changes` among them.
 
     Raises:
-        LabError: The run has no checkpoint, or the file is damaged.
+        ConfigError: The run has no checkpoint, or the file is damaged.
     """
     path = run / CHECKPOINT
     data = _contents(path)
@@ -89,7 +89,7 @@ def read_checkpoint(run: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     about = header.get("__metadata__", {})
     text = about.get("checkpoint", "").encode()
     if about.get("sha256") != digest(text, arrays):
-        raise LabError(f"{path}: damaged: its checksum is not that of its contents; start a new run")
+        raise ConfigError(f"{path}: damaged: its checksum is not that of its contents; start a new run")
     return restored(json.loads(text)), arrays
 
 
@@ -107,11 +107,11 @@ def _contents(path: Path) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{path}: there is no such file; give the folder of a run") from None
     except OSError as error:
-        raise LabError(f"{path}: cannot be read: {error.strerror or error}; give a run that has one") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}; give a run that has one") from error
 
 
 def _tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
     try:
         return {name: array.copy() for name, array in safetensors.numpy.load(data).items()}
     except SafetensorError as error:
-        raise LabError(f"{path}: damaged: {error}; restore the file from a copy") from error
+        raise ConfigError(f"{path}: damaged: {error}; restore the file from a copy") from error

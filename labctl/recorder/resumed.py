@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from labctl.errors import ConfigError, LabError
+from labctl.errors import ConfigError
 from labctl.recorder.encoding import plain, to_json
 from labctl.recorder.reading import CHECKPOINT, read_checkpoint, read_records, read_run, read_summary
 from labctl.recorder.recorder import Recorder
@@ -33,8 +33,9 @@ class ResumedRecorder(Recorder):
         other_software: What has another version than when the run began, as `name was -> is`.
 
     Raises:
-        ConfigError: It is no folder of a run, the run has completed, or another process still runs it.
-        LabError: Its files are damaged, or cannot be written.
+        ConfigError: It is no folder of a run, the run has completed, its files are damaged, or another process still
+            runs it.
+        LabError: Its files cannot be written.
     """
 
     def __init__(self, run: Path) -> None:
@@ -65,7 +66,7 @@ class ResumedRecorder(Recorder):
         steps = self.folder / "steps.jsonl"
         with self._promise():
             if (steps.stat().st_size if steps.exists() else 0) < self._kept:
-                raise LabError(f"{steps}: is shorter than at the checkpoint; restore the file from a copy")
+                raise ConfigError(f"{steps}: is shorter than at the checkpoint; restore the file from a copy")
             self._steps = steps.open("ab")
         kept = islice(read_records(self.folder), self._lines)
         self.changes = [record["values"] for record in kept if record["kind"] == "change"]

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from labctl.bench import Bench, BenchFile
 from labctl.errors import ConfigError
@@ -64,7 +64,7 @@ class ReadingSettings(DataSettings):
 class TrainSettings(ReadingSettings):
     """What every training is told."""
 
-    hidden: tuple[int, ...] = Field(default=(128,), description="neurons of each hidden layer")
+    hidden: tuple[PositiveInt, ...] = Field(default=(128,), description="neurons of each hidden layer")
     optical_depth: float = Field(default=10.0, ge=0, le=200, description="requested optical depth of the cell")
     epochs: int = Field(default=5, ge=1, description="passes over the training samples")
     steps: int | None = Field(default=None, ge=1, description="weight updates, in place of whole epochs")
@@ -125,12 +125,16 @@ def load_samples(file: BenchFile, settings: DataSettings) -> tuple[Samples, Samp
     """Return training and test samples that fit the bench, and where they come from.
 
     Raises:
-        ConfigError: The files are not there, or damaged.
+        ConfigError: The files are not there, damaged, or hold fewer samples than are asked for.
     """
     data = load_dataset(settings.data, settings.data_dir)
     modes, classes = file.stages[0].source.modes, file.stages[-1].end.modes
     train, test = classification(data, modes, classes)
-    return first_of(train, settings.train_samples), first_of(test, settings.test_samples), data.source
+    return (
+        first_of(train, settings.train_samples, "train_samples"),
+        first_of(test, settings.test_samples, "test_samples"),
+        data.source,
+    )
 
 
 def training_budget(bench: Bench, settings: InSituSettings) -> Budget:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labctl.errors import ConfigError
 from labctl.training.datasets import Dataset
 
 Floats = NDArray[np.float32]
@@ -63,8 +64,22 @@ def classification(data: Dataset, modes: int, classes: int) -> tuple[Samples, Sa
     return train, _samples(data.test_images, data.test_labels, modes, classes)
 
 
-def first_of(samples: Samples, count: int | None) -> Samples:
-    """Return the first `count` samples, or all."""
+def first_of(samples: Samples, count: int | None, asked_by: str) -> Samples:
+    """Return the first `count` samples, or all.
+
+    Args:
+        samples: Samples of one split.
+        count: How many; None for all.
+        asked_by: Setting that says how many, for the message.
+
+    Raises:
+        ConfigError: There are not as many.
+    """
+    if count is not None and count > len(samples):
+        raise ConfigError(
+            f"{asked_by}: asked for {count}; allowed: 1 to {len(samples)}, as many as the data have of the "
+            f"{samples.classes} classes used here, or null for all"
+        )
     return Samples(samples.inputs[:count], samples.labels[:count], samples.classes)
 
 

@@ -258,11 +258,11 @@ def test_ctrl_c_before_the_run_starts_interrupts(labctl: Labctl, monkeypatch: py
     assert ended.errors == ["error: interrupted"]
 
 
-def test_data_that_cannot_be_stored_fail_the_run(labctl: Labctl, tmp_path: Path) -> None:
+def test_data_that_cannot_be_stored_are_not_taken(labctl: Labctl, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where the folder of all runs should be")
-    ended = labctl(*RUN, "--out", "taken", "--json")
-    assert (ended.code, ended.answer["status"]) == (1, "failed")
-    assert "not written" in ended.answer["error"]
+    ended = labctl(*RUN, "--out", "taken/here", "--json")
+    assert (ended.code, ended.answer["status"]) == (2, "refused")
+    assert ended.answer["error"].startswith(f"--out {Path('taken/here')}: taken is not a folder")
 
 
 def test_verbose_shows_more_of_the_log(labctl: Labctl) -> None:

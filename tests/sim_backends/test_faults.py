@@ -137,10 +137,10 @@ REFUSED = {
         {"device": "camra_z1", "fault": "torn", "at": 1},
         "no device 'camra_z1'; did you mean 'camera_z1'",
     ),
-    "no such fault": ({"device": "camera_z1", "fault": "tron", "at": 1}, "no 'tron' here; did you mean 'torn'"),
+    "no such fault": ({"device": "camera_z1", "fault": "tron", "at": 1}, "asked for 'tron'; allowed: one of .*torn"),
     "never": ({"device": "camera_z1", "fault": "torn"}, "either 'at'.* or a 'rate'"),
     "both": ({"device": "camera_z1", "fault": "torn", "at": 1, "rate": 0.1}, "either 'at'.* or a 'rate'"),
-    "unknown key": ({"device": "camera_z1", "fault": "torn", "when": 1}, "simulation.faults.0, .*unknown key 'when'"),
+    "unknown key": ({"device": "camera_z1", "fault": "torn", "when": 1}, "simulation.faults.0: unknown key 'when'"),
     "frames of a beam": ({"device": "pump", "fault": "torn", "at": 1}, "pump gives no frames"),
 }
 

@@ -23,15 +23,14 @@ def read_response(path: Path) -> NDArray[np.float64]:
         ConfigError: It cannot be read, or is no response.
     """
     try:
-        response = np.loadtxt(path, np.float64, ndmin=1)
+        lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+        response = np.array([float(line) for line in lines if line])
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path}: no panel response ({error}); give one phase in rad a line, level 0 first"
         ) from error
-    if response.ndim != 1 or not 2 <= len(response) <= 65_536 or not np.isfinite(response).all():
-        raise ConfigError(
-            f"{path}: response of shape {response.shape}: give 2 to 65536 finite phases in rad, one a line"
-        )
+    if not 2 <= len(response) <= 65_536 or not np.isfinite(response).all():
+        raise ConfigError(f"{path}: holds {len(response)} phases: give 2 to 65536 finite ones in rad, one a line")
     return response
 
 

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from labctl.bench import parse_bench
 from labctl.documents import Document
 from labctl.errors import ConfigError
 from labctl.experiments.diffractive.plates import PLATES_FILE, Plates, read_plates
 from labctl.optics.free_space.planes import plane_grid
-from labctl.optics.layout import FreeSpacePath
 from labctl.recorder import read_run, read_weights
+
+SHOWN = 5
+"""Folders that a message lists."""
 
 
 def read_trained(run: Path) -> tuple[Plates, Path]:
@@ -39,8 +40,8 @@ def plates_of_run(run: Path) -> Plates:
     """
     header = read_run(run)
     document = header.get("bench_document")
-    file = parse_bench(Document(f"{run / 'run.yaml'}", yaml.safe_dump(document))) if document else None
-    if file is None or not isinstance(file.path, FreeSpacePath):
+    file = parse_bench(Document.of(f"{run / 'run.yaml'}", document)) if document else None
+    if file is None or not file.in_free_space:
         raise ConfigError(f"{run}: is no run of phase masks in free space; give one of plan train_masks")
     weights, grid = read_weights(run), plane_grid(file.path, file.all_settings)
     phase = np.stack([weights[f"phase.{mask.device}"] for mask in file.path.masks])
@@ -48,11 +49,12 @@ def plates_of_run(run: Path) -> Plates:
 
 
 def _file(folder: Path) -> Path:
-    found = sorted(folder.rglob(PLATES_FILE))
+    # no deeper than from a table to its cells: a folder of everything is searched for minutes, and in vain
+    found = sorted({path for depth in ("", "*/", "cells/*/") for path in folder.glob(depth + PLATES_FILE)})
     if len(found) != 1:
-        several = (
-            f"several: {', '.join(str(path.parent.relative_to(folder)) for path in found)}; name the folder of one"
-        )
+        several = f"several: {', '.join(str(path.parent.relative_to(folder)) for path in found[:SHOWN])}"
+        several += f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        several += "; name the folder of one"
         none = f"no {PLATES_FILE}; name a cell of a table that trains diffractive plates, or a file of plates"
         raise ConfigError(f"{folder}: holds {several if found else none}")
     return found[0]

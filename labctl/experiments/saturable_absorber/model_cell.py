@@ -70,7 +70,7 @@ def load_samples(data: Data) -> tuple[Samples, Samples]:
     """Return training and test samples; loaded once per process."""
     loaded = load_dataset(data.name)
     train, test = classification(loaded, loaded.train_images[0].size, loaded.classes)
-    return first_of(train, data.train_samples), first_of(test, data.test_samples)
+    return first_of(train, data.train_samples, "train_samples"), first_of(test, data.test_samples, "test_samples")
 
 
 def epochs_of(training: ModelTraining) -> Iterable[Epoch]:

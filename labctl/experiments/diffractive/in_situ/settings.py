@@ -45,7 +45,11 @@ def load_objects(settings: MaskSettings) -> tuple[Samples, Samples, str]:
     """
     data = load_dataset(settings.data, settings.data_dir)
     train, test = classification(data, data.train_images[0].size, CLASSES)
-    return first_of(train, settings.train_samples), first_of(test, settings.test_samples), data.source
+    return (
+        first_of(train, settings.train_samples, "train_samples"),
+        first_of(test, settings.test_samples, "test_samples"),
+        data.source,
+    )
 
 
 def checked_steps(samples: int, settings: MaskSettings) -> list[int]:
