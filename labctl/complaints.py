@@ -18,7 +18,7 @@ Place = tuple[str | int, ...]
 _TYPES = {"integer": "an integer", "number": "a number", "string": "text", "boolean": "true or false"}
 _TYPES |= {"array": "a list", "object": "a mapping", "null": "null"}
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
-_LENGTHS = {"minItems": ">=", "minLength": ">=", "maxItems": "<=", "maxLength": "<="}
+_LENGTHS = {"minItems": ">=", "minLength": ">=", "maxItems": "<=", "maxLength": "<=", "minProperties": ">="}
 _UNITS = {unit.name: unit for unit in UNITS}
 _NO_TAG = ("union_tag_invalid", "union_tag_not_found")
 _SHORT = reprlib.Repr()
@@ -85,10 +85,11 @@ class _Form:
         if failure["type"] in _NO_TAG:
             kind = self._chooser(node)
             place, node = (*place, kind["propertyName"]), {"enum": list(kind["mapping"])}
-        if failure["type"] == "missing" and isinstance(place[-1], int):  # a list that is too short
+        too_short = failure["type"] == "missing" and isinstance(place[-1], int)
+        if too_short:  # pydantic misses its last entries; what is wrong is the list
             place, node, chosen_at = self._find(failure["loc"][:-1])
         allowed = self._allowed(node)
-        if failure["type"] == "union_tag_not_found" or (failure["type"] == "missing" and isinstance(place[-1], str)):
+        if failure["type"] in ("missing", "union_tag_not_found") and not too_short:
             return Complaint(place, "missing", allowed and f"allowed: {allowed}", chosen_at=chosen_at)
         asked = _written(given, place, failure["input"])
         return Complaint(place, "wrong", _what_is_wrong(failure, asked, allowed if place else ""), chosen_at=chosen_at)

@@ -173,38 +173,21 @@ class Document:
         keys: dict[tuple[str, Place], list[Complaint]] = {}
         lines: dict[tuple[str, str, str], list[str]] = {}
         for one in wrong:
-            where = self.where(one.place, one.chosen_at)
+            container = one.place[:-1]
             if one.kind == "wrong":
-                lines.setdefault((where, "", f": {one.text}" if one.name else one.text), []).append(one.name)
+                name = "" if one.place in self.overrides else one.name  # its --set has named it
+                key = (self.where(one.place, one.chosen_at), "", f": {one.text}" if name else one.text)
+                lines.setdefault(key, []).append(name)
+            elif one.kind == "missing" and self._is_new(container):
+                meant = nearest(str(container[-1]), self._beside(container))
+                key = (self.where(container), "no ", f" in this file{meant}")
+                lines.setdefault(key, []).append(f"'{'.'.join(map(str, container))}'")
             else:
-                keys.setdefault((where, one.place[:-1]), []).append(one)
-        for (where, _), ones in keys.items():
-            before, name, after = self._about_keys(ones)
+                keys.setdefault((self.where(one.place, one.chosen_at), container), []).append(one)
+        for (where, container), ones in keys.items():
+            before, name, after = _about_keys(container, ones)
             lines.setdefault((where, before, after), []).append(name)
-        return [
-            f"{where}: {before}{' and '.join(dict.fromkeys(names))}{after}"
-            for (where, before, after), names in lines.items()
-        ]
-
-    def _about_keys(self, ones: Sequence[Complaint]) -> tuple[str, str, str]:
-        """Return what to say of keys of one mapping that are missing or unknown: before, the name, and after it."""
-        first, *more = ones
-        if more:
-            missing, unknown = ([one for one in ones if one.kind == kind] for kind in ("missing", "unknown"))
-            words = [f"{_keys(missing)} missing"] if missing else []
-            words += [f"{_keys(unknown)} unknown; known here: {', '.join(unknown[0].known)}"] if unknown else []
-            return "", ".".join(map(str, first.place[:-1])), f": {'; '.join(words)}"
-        key, name = str(first.place[-1]), f"'{first.name}'"
-        if first.kind == "unknown":
-            return "unknown key ", name, nearest(key, first.known)
-        if self._is_new(first.place[:-1]):
-            container = first.place[:-1]
-            return (
-                "no ",
-                f"'{'.'.join(map(str, container))}'",
-                f" in this file{nearest(str(container[-1]), self._beside(container))}",
-            )
-        return "key ", name, " is missing"
+        return [f"{where}: {before}{_enumerated(names)}{after}" for (where, before, after), names in lines.items()]
 
     def _is_new(self, place: Place) -> bool:
         """Return whether only an override of something below brought the mapping at `place` into being."""
@@ -221,7 +204,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "an alias stands within what it stands for, or it is nested too deeply"
     words = str(getattr(error, "problem", None) or error).partition("\n")[0]
-    return words.replace("found character '\\t'", "found a tab, write spaces: a character")
+    return "a tab stands where only spaces may; write spaces" if "'\\t'" in words else words
 
 
 def _copy(value: Any) -> Any:
@@ -248,6 +231,24 @@ def _places(data: Any, value: str, at: Place) -> Iterator[Place]:
             yield from _places(one, value, (*at, key))
     elif data == value:
         yield at
+
+
+def _about_keys(container: Place, ones: Sequence[Complaint]) -> tuple[str, str, str]:
+    """Return what to say of keys of one mapping that are missing or unknown: before a name, the name, after it."""
+    first, *more = ones
+    if more:
+        missing, unknown = ([one for one in ones if one.kind == kind] for kind in ("missing", "unknown"))
+        words = [f"{_keys(missing)} missing"] if missing else []
+        words += [f"{_keys(unknown)} unknown; known here: {', '.join(unknown[0].known)}"] if unknown else []
+        return "", ".".join(map(str, container)), f": {'; '.join(words)}"
+    if first.kind == "unknown":
+        return "unknown key ", f"'{first.name}'", nearest(str(first.place[-1]), first.known)
+    return "key ", f"'{first.name}'", " is missing"
+
+
+def _enumerated(names: Iterable[str]) -> str:
+    *others, last = dict.fromkeys(names)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _keys(ones: Sequence[Complaint]) -> str:

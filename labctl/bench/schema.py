@@ -178,7 +178,7 @@ class BenchFile(Layout):
 
     name: str = Field(pattern=r"^\w[\w .-]*$")
     description: str
-    devices: Mapping[str, AnyEntry]
+    devices: Mapping[str, AnyEntry] = Field(min_length=1)
     connections: Mapping[str, ConnectionEntry] = Field(default_factory=dict)
     acquisition: Acquisition = Acquisition()
     watchdog: WatchdogSettings = WatchdogSettings()

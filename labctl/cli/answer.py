@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 
 from labctl.cli import show
 from labctl.errors import ConfigError, Interlock, LabError, StaleCalibration
@@ -73,6 +74,9 @@ class Answer:
 
     def _usage(self, error: Any) -> str:
         text, context = error.format_message().strip().removesuffix("."), getattr(error, "ctx", None)
+        if isinstance(error.__cause__, ValidationError):  # of one option; typer does not say what was asked
+            asked = repr(error.__cause__.errors()[0]["input"])
+            text = text.replace("Value error, ", "") + ("" if asked in text else f"; got {asked}")
         if text.startswith("Missing argument") and "--simulate" in self.args:
             text += f"; if --simulate took it, write --simulate={ALL}"
         return f"{text}; see '{context.command_path} --help'" if context else text
