@@ -271,5 +271,5 @@ def _line(complaint: Complaint) -> str:
         close = _nearest(str(complaint.place[-1]), complaint.known)
         return f"unknown setting {complaint.name!r}{close}; settings: {', '.join(complaint.known) or 'none'}"
     if complaint.kind == "missing":
-        return f"{complaint.name}: missing; {complaint.text}"
+        return "; ".join(filter(None, (f"{complaint.name}: missing", complaint.text)))
     return f"{complaint.name or 'settings'}: {complaint.text}"
