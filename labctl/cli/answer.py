@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import typer
 
 from labctl.cli import show
-from labctl.errors import ConfigError, Interlock, LabError, StaleCalibration
+from labctl.errors import REFUSALS, Interlock, LabError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Answer:
             raise
         except KeyboardInterrupt:
             self.end("interrupted", "interrupted")
-        except (ConfigError, StaleCalibration) as error:
+        except REFUSALS as error:
             self.end("refused", str(error))
         except Exception as error:  # whatever it is, it becomes an exit code and a line
             self._end_by(error)
