@@ -50,14 +50,12 @@ def test_every_shipped_plan_is_tried() -> None:
 
 
 @pytest.mark.parametrize(("plan", "bench", "sets", "said"), LIMITS, ids=[f"{one[0]}: {one[3]}" for one in LIMITS])
-def test_a_plan_beyond_its_limits_is_refused(
-    labctl: Labctl, plan: str, bench: str, sets: list[str], said: str
-) -> None:
+def test_a_plan_beyond_its_limits_is_refused(labctl: Labctl, plan: str, bench: str, sets: list[str], said: str) -> None:
     given = [arg for one in sets for arg in ("--set", one)]
     ended = labctl("run", plan, "--bench", str(BENCHES / f"{bench}.yaml"), "--simulate", "--json", *given)
     assert (ended.code, ended.answer["status"]) == (2, "refused")
     assert said in ended.answer["error"]
-    assert len(ended.errors) == 1
+    assert sum(line.startswith("error: ") for line in ended.errors) == 1
     if "run" in ended.answer:  # what only the plan itself could see
         folder = Path(ended.answer["run"])
         assert read_summary(folder)["status"] == "refused"

@@ -12,7 +12,7 @@ from typing import Self
 import useq
 
 from labctl.errors import ConfigError
-from labctl.experiments.mda.sequence import parts
+from labctl.experiments.mda.sequence import parts, phases
 
 MOST_FRAMES = 1_000_000
 """Most frames of a run: each is a file of the stack and a line of the run, and useq holds all times in memory."""
@@ -29,8 +29,8 @@ class Times:
         walked: The sequence with the times that are walked.
         turn: Rounds of a turn.
         repeats: How often the second turn is taken again.
-        starts_s: Start of every time, from the first; None where positions have times of their own, or there are none:
-            then every frame is walked, and says when it starts.
+        starts_s: Start of every time, from the first; None where every frame is walked, and says when it starts, as
+            times are few, or positions have times of their own.
     """
 
     walked: useq.MDASequence
@@ -41,12 +41,13 @@ class Times:
     @classmethod
     def of(cls, sequence: useq.MDASequence) -> Self:
         """Return the times of a sequence whose axes are of countable length (see `require_countable`)."""
-        plan = sequence.time_plan
-        if plan is None or "t" not in sequence.axis_order or any(part.time_plan for part in parts(sequence)[1:]):
+        if "t" not in sequence.axis_order or any(part.time_plan for part in parts(sequence)[1:]):
             return cls(sequence)
-        starts_s = list(plan)
+        starts_s = list(sequence.time_plan or ())
         turn = math.lcm(*(channel.acquire_every for channel in sequence.channels))
-        repeats = max(0, len(starts_s) // turn - 3)
+        repeats = len(starts_s) // turn - 3
+        if repeats < 1:
+            return cls(sequence)
         few = useq.TIntervalLoops(interval=1, loops=len(starts_s) - repeats * turn)  # type: ignore[arg-type]
         return cls(sequence.replace(time_plan=few), turn, repeats, starts_s)
 
@@ -124,8 +125,7 @@ def too_many(what: str) -> ConfigError:
 def _lengths(part: useq.MDASequence) -> Iterator[tuple[str, int]]:
     """Yield how many places each axis has, without listing them; of a time plan of phases, at most."""
     if part.time_plan:
-        phases = getattr(part.time_plan, "phases", [part.time_plan])
-        yield "time_plan", sum(phase.loops for phase in phases)
+        yield "time_plan", sum(phase.loops for phase in phases(part))
     if part.grid_plan:
         yield "grid_plan", part.grid_plan.num_positions()
     if part.z_plan:
