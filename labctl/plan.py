@@ -1,27 +1,22 @@
 """What a plan is: typed settings, a generator of records, a cost known beforehand, and how plans are found by name."""
 
-import difflib
 import importlib.util
 import inspect
-import reprlib
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeAlias, TypeVar, get_args
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.errors import PydanticInvalidForJsonSchema
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
 from labctl.errors import ConfigError
+from labctl.forms import Form, nearest, unit_of, with_unit
 from labctl.records import Budget, Changes, Record, Summary
-from labctl.units import Unit, strip_suffix
+from labctl.units import strip_suffix
 
 PLAN_GROUP = "labctl.plans"
 """Entry-point group under which packages announce their plans."""
@@ -46,21 +41,8 @@ class Settings(BaseModel):
         taken = dict(values)
         for name, field in cls.model_fields.items():
             if field.alias and field.alias != name and name in taken and field.alias not in taken:
-                taken[field.alias] = _with_unit(taken.pop(name), unit_of(field))
+                taken[field.alias] = with_unit(taken.pop(name), unit_of(field))
         return taken
-
-
-def unit_of(field: FieldInfo) -> Unit | None:
-    """Return the unit a settings field carries, or None for plain numbers and everything else."""
-    metadata = [*field.metadata, *(m for part in get_args(field.annotation) for m in getattr(part, "__metadata__", ()))]
-    return next((entry for entry in metadata if isinstance(entry, Unit)), None)
-
-
-def _with_unit(value: Any, unit: Unit | None) -> Any:
-    if isinstance(value, list | tuple):
-        return [_with_unit(entry, unit) for entry in value]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{float(value)!r} {next(iter(unit.symbols))}" if unit and is_number else value
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -188,7 +170,7 @@ def apply_changes(settings: SettingsT, changes: Changes) -> SettingsT:
     refused = [key for name, key in changed.items() if name not in live_fields(settings_type)]
     if refused:
         can = ", ".join(may) or "none"
-        lines = (f"{owner}: {key!r} cannot change in a run{_nearest(key, may)}; can: {can}" for key in refused)
+        lines = (f"{owner}: {key!r} cannot change in a run{nearest(key, may)}; can: {can}" for key in refused)
         raise ConfigError("\n".join(lines))
     kept = {name: value for name, value in settings if name not in changed}
     return _validated(owner, settings_type, {**kept, **changes.values})
@@ -220,7 +202,7 @@ def load_plan(name: str) -> Plan[Any]:
     plans = find_plans()
     if name not in plans:
         known = ", ".join(plans) or "none"
-        raise ConfigError(f"unknown plan {name!r}{_nearest(name, plans)}; plans: {known}; or write file.py:function")
+        raise ConfigError(f"unknown plan {name!r}{nearest(name, plans)}; plans: {known}; or write file.py:function")
     try:
         loaded = plans[name].load()
     except (ImportError, AttributeError) as error:
@@ -232,7 +214,7 @@ def _plan_of_file(path: Path, function: str) -> Plan[Any]:
     contents = vars(_import_file(path))
     if function not in contents:
         plans = [name for name, value in contents.items() if isinstance(value, Plan)]
-        raise ConfigError(f"{path}: no {function!r}{_nearest(function, plans)}; plans: {', '.join(plans) or 'none'}")
+        raise ConfigError(f"{path}: no {function!r}{nearest(function, plans)}; plans: {', '.join(plans) or 'none'}")
     return _checked(contents[function], f"{path}:{function}")
 
 
@@ -256,79 +238,10 @@ def _checked(found: Any, where: str) -> Plan[Any]:
     return found
 
 
-def _nearest(word: str, choices: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(choices), n=1)
-    return f" (nearest: {close[0]!r})" if close else ""
-
-
 def _validated(owner: str, settings_type: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
     try:
         return settings_type.model_validate(values)
     except ValidationError as error:
-        form = _Form(settings_type)
+        form = Form(settings_type)
         lines = dict.fromkeys(f"{owner}: {form.complaint(detail)}" for detail in error.errors(include_url=False))
         raise ConfigError("\n".join(lines)) from error
-
-
-_TYPES = {"integer": "an integer", "number": "a number", "string": "text", "boolean": "true or false"}
-_TYPES |= {"array": "a list", "object": "a mapping", "null": "null"}
-_BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
-_BOUNDS |= {"minItems": "with length >=", "maxItems": "with length <=", "pattern": "like"}
-_OWN_WORDS = ("value_error", "assertion_error", "finite_number")  # what a schema cannot explain
-
-
-class _Form:
-    """The JSON schema of some settings, read to say in words what they allow."""
-
-    def __init__(self, settings_type: type[Settings]) -> None:
-        self.units = {field.alias: unit_of(field) for field in settings_type.model_fields.values()}
-        self.root: dict[str, Any] = {"properties": {alias: {"title": alias} for alias in self.units}}
-        with suppress(PydanticInvalidForJsonSchema):  # a type that no form can show: pydantic's own words must do
-            self.root = settings_type.model_json_schema()
-
-    def complaint(self, failure: ErrorDetails) -> str:
-        """Return one line: the setting, what was asked and what is allowed."""
-        path, node = self._find(failure["loc"])
-        if failure["type"] == "extra_forbidden":
-            name, keys = str(failure["loc"][-1]), self._branches(node)[0].get("properties", {})
-            known = ", ".join(keys) or "none"
-            return f"unknown setting {'.'.join([*path, name])!r}{_nearest(name, keys)}; settings: {known}"
-        asked = "missing" if failure["type"] == "missing" else f"asked for {reprlib.repr(failure['input'])}"
-        allowed = self._allowed(node) if path else ""
-        unit = self.units.get(path[0]) if path else None
-        if unit:
-            allowed = allowed.replace("a number", f"a {unit.name} in {next(iter(unit.symbols))}")
-        if failure["type"] in _OWN_WORDS or not allowed:
-            place = f"{'.'.join(path)}: {asked}" if path else "settings"
-            return f"{place}: {failure['msg'].removeprefix('Value error, ')}"
-        return f"{'.'.join(path)}: {asked}; allowed: {allowed}"
-
-    def _find(self, loc: Sequence[int | str]) -> tuple[list[str], dict[str, Any]]:
-        node, path = self.root, []
-        for key in loc:
-            below = next((found for branch in self._branches(node) if (found := _below(branch, key))), None)
-            if below is None:  # an unknown key, or the rest names a branch of a union
-                break
-            node, path = below, [*path, str(key)]
-        return path, node
-
-    def _branches(self, node: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the schema, its reference followed, and then the alternatives it is a union of."""
-        node = {**self.root.get("$defs", {}).get(node.get("$ref", "").rpartition("/")[2], {}), **node}
-        return [node, *(self._branches(alternative)[0] for alternative in node.get("anyOf", ()))]
-
-    def _allowed(self, node: dict[str, Any]) -> str:
-        node, *union = self._branches(node)
-        if union:
-            return " or ".join(dict.fromkeys(map(self._allowed, union)))
-        if "enum" in node or "const" in node:
-            return "one of " + ", ".join(map(str, node.get("enum", [node.get("const")])))
-        words = _TYPES.get(node.get("type", ""), "")
-        words += f", each {self._allowed(node['items'])}" if node.get("items") else ""
-        limits = [f"{sign} {node[key]}" for key, sign in _BOUNDS.items() if key in node]
-        return f"{words} {' and '.join(limits)}".strip()
-
-
-def _below(node: dict[str, Any], key: int | str) -> dict[str, Any] | None:
-    found = node.get("items") if isinstance(key, int) else node.get("properties", {}).get(key)
-    return found or node.get("additionalProperties") or None

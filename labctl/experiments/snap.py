@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Generator
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -23,7 +24,7 @@ class SnapSettings(Settings):
     frames: int = Field(default=1, ge=1, le=10_000, description="frames taken")
     exposure_s: Seconds | None = Field(default=None, description="exposure, the bench file's by default")
     beams: tuple[str, ...] = Field(default=(), description="beams that are on meanwhile")
-    keep: str = Field(default="all", pattern="^(summary|sampled|all)$", description="arrays that are stored")
+    keep: Literal["summary", "sampled", "all"] = Field(default="all", description="arrays that are stored")
 
 
 def _budget(bench: Bench, settings: SnapSettings) -> Budget:
