@@ -169,6 +169,9 @@ def _unsupported_part(sequence: useq.MDASequence, place: str) -> Iterator[str]:
             yield f"{place}time_plan: one loop has no duration; give 2 loops or more, or an interval"
         elif phase.interval < timedelta(0):
             yield f"{place}time_plan: an interval of {phase.interval.total_seconds():g} s; give 0 or more"
+    overlap = max(getattr(sequence.grid_plan, "overlap", (0.0,)))
+    if overlap >= 100:
+        yield f"{place}grid_plan: an overlap of {overlap:g} % does not move on; give less than 100"
     if isinstance(sequence.grid_plan, useq.RandomPoints) and sequence.grid_plan.random_seed is None:
         yield f"{place}grid_plan: random points differ each time they are asked for; give a random_seed"
     for k, channel in enumerate(sequence.channels):
