@@ -11,8 +11,9 @@ from typing import Any, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from labctl.complaints import Complaint, Place, complaints
+from labctl.complaints import Complaint, complaints
 from labctl.errors import ConfigError
+from labctl.forms import Place
 from labctl.units import strip_suffix
 
 M = TypeVar("M", bound=BaseModel)

@@ -68,3 +68,7 @@ class RunStopped(LabError):
 
 class Interlock(LabError):
     """There is, or may be, light where there must be none."""
+
+
+REFUSALS = (ConfigError, LimitError, StaleCalibration)
+"""Errors that say no to what was asked for; a command or run that meets one before it did anything was refused."""

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeAlias, TypeVar, get_args
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 
 from labctl.complaints import Complaint, complaints
 from labctl.errors import ConfigError
+from labctl.forms import unit_of, with_unit
 from labctl.records import Budget, Changes, Record, Summary
-from labctl.units import Unit, strip_suffix
+from labctl.units import strip_suffix
 
 PLAN_GROUP = "labctl.plans"
 """Entry-point group under which packages announce their plans."""
@@ -43,21 +43,8 @@ class Settings(BaseModel):
         taken = dict(values)
         for name, field in cls.model_fields.items():
             if field.alias and field.alias != name and name in taken and field.alias not in taken:
-                taken[field.alias] = _with_unit(taken.pop(name), unit_of(field))
+                taken[field.alias] = with_unit(taken.pop(name), unit_of(field))
         return taken
-
-
-def unit_of(field: FieldInfo) -> Unit | None:
-    """Return the unit a settings field carries, or None for plain numbers and everything else."""
-    metadata = [*field.metadata, *(m for part in get_args(field.annotation) for m in getattr(part, "__metadata__", ()))]
-    return next((entry for entry in metadata if isinstance(entry, Unit)), None)
-
-
-def _with_unit(value: Any, unit: Unit | None) -> Any:
-    if isinstance(value, list | tuple):
-        return [_with_unit(entry, unit) for entry in value]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{float(value)!r} {next(iter(unit.symbols))}" if unit and is_number else value
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -253,11 +240,6 @@ def _checked(found: Any, where: str) -> Plan[Any]:
     return found
 
 
-def _nearest(word: str, choices: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(choices), n=1)
-    return f" (nearest: {close[0]!r})" if close else ""
-
-
 def _validated(owner: str, settings_type: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
     try:
         return settings_type.model_validate(values)
@@ -273,3 +255,8 @@ def _line(complaint: Complaint) -> str:
     if complaint.kind == "missing":
         return "; ".join(filter(None, (f"{complaint.name}: missing", complaint.text)))
     return f"{complaint.name or 'settings'}: {complaint.text}"
+
+
+def _nearest(word: str, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f" (nearest: {close[0]!r})" if close else ""

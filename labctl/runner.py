@@ -10,17 +10,17 @@ from typing import Any, Literal, Protocol, TypeVar
 import numpy as np
 
 from labctl.clock import SLICE_S, Clock
-from labctl.errors import LabError, RunAborted, RunStopped
+from labctl.errors import REFUSALS, LabError, RunAborted, RunStopped
 from labctl.plan import Plan, Settings, apply_changes, live_fields
 from labctl.records import Changes, Record, Summary
 
 _log = logging.getLogger(__name__)
 
-Status = Literal["idle", "running", "paused", "completed", "stopped", "interrupted", "failed"]
+Status = Literal["idle", "running", "paused", "completed", "stopped", "refused", "interrupted", "failed"]
 Listener = Callable[[Record], None]
 """Receives every record in the thread that runs the plan; an exception from it fails the run."""
 
-_WORST_LAST: tuple[Status, ...] = ("completed", "stopped", "interrupted", "failed")
+_WORST_LAST: tuple[Status, ...] = ("completed", "stopped", "refused", "interrupted", "failed")
 _T = TypeVar("_T")
 
 
@@ -35,6 +35,11 @@ class SafeBench(Protocol):
     @property
     def dark_after_s(self) -> float | None:
         """Seconds that `make_safe` took to make it dark; None where it is not known to be."""
+        ...
+
+    @property
+    def was_lit(self) -> bool:
+        """Whether any beam was switched on since the bench was opened."""
         ...
 
     def make_safe(self) -> float:
@@ -55,7 +60,8 @@ class Outcome:
     """How a run ended.
 
     Args:
-        status: `completed`, `stopped`, `interrupted` or `failed`.
+        status: `completed`, `stopped`, `interrupted` or `failed`; `refused` where the plan would not begin, having
+            yielded nothing and lit nothing.
         summary: What the plan returned; empty unless it came to its end.
         error: Why it failed; None when it did not.
         darkness_s: Seconds until the bench was dark; None when that could not be brought about.
@@ -79,6 +85,7 @@ class Runner:
 
         idle -> running <-> paused
         running, paused -> completed | stopped | interrupted | failed
+        running -> refused
 
     Args:
         plan: The plan to run.
@@ -111,6 +118,7 @@ class Runner:
         self._stop = self._stop_now = self._pause = False
         self._changes: dict[str, Any] = {}
         self._changed = changed
+        self._yielded = False
         self._generator: Generator[Record, Changes | None, Summary] | None = None
         self._thread: threading.Thread | None = None
         self._outcome: Outcome | None = None
@@ -227,7 +235,8 @@ class Runner:
         except KeyboardInterrupt as interrupt:
             return None, Outcome("interrupted", cause=interrupt)
         except LabError as error:
-            return None, Outcome("failed", error=str(error), cause=error)
+            refused = isinstance(error, REFUSALS) and not (self._yielded or self.bench.was_lit)
+            return None, Outcome("refused" if refused else "failed", error=str(error), cause=error)
         except Exception as error:  # a fault in a plan or listener: the bench must be made safe before it is shown
             _log.exception("%s failed", self.plan.name)
             return None, Outcome("failed", error=f"{type(error).__name__}: {error}", cause=error)
@@ -249,6 +258,7 @@ class Runner:
                 record = generator.send(changes)
             except StopIteration as end:
                 return end.value
+            self._yielded = True
             self._publish(record)
             if self._stop and not (self._pause or self._stop_now):  # a pause stays dark to its end
                 self._hear_out(generator)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labctl.clock import ManualClock
-from labctl.errors import ConfigError, DeviceError, LabError, RunAborted, RunStopped
+from labctl.errors import ConfigError, DeviceError, LabError, LimitError, RunAborted, RunStopped, StaleCalibration
 from labctl.plan import Plan, Settings, live
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.runner import Listener, Outcome, Runner
@@ -27,6 +27,7 @@ class FakeBench:
         self.log: list[str] = []
         self.faults = faults
         self.dark_after_s: float | None = None
+        self.was_lit = False
 
     def act(self, name: str) -> None:
         self.log.append(name)
@@ -86,7 +87,7 @@ def assert_ended(runner: Runner, bench: FakeBench, outcome: Outcome) -> None:
     assert bench.clock.on_wait == []
     assert runner.status == outcome.status
     assert runner.outcome == outcome
-    assert (outcome.error is None) == (outcome.status != "failed")
+    assert (outcome.error is None) == (outcome.status not in ("failed", "refused"))
 
 
 def test_a_run_that_is_left_alone_completes() -> None:
@@ -139,10 +140,32 @@ def test_every_way_out_is_reported_and_dark(case: str) -> None:
     assert_ended(runner, bench, outcome)
 
 
-def test_settings_of_another_plan_fail_the_run() -> None:
+REFUSED = {
+    # where an error is raised, whether a beam was lit by then: how the run ends
+    "limit before anything": ({"step0": LimitError("camera", "too long")}, False, "refused"),
+    "setting before anything": ({"step0": ConfigError("no such cell")}, False, "refused"),
+    "calibration before anything": ({"step0": StaleCalibration("of another table")}, False, "refused"),
+    "limit after light": ({"step0": LimitError("camera", "too long")}, True, "failed"),
+    "limit after a record": ({"step1": LimitError("camera", "too long")}, False, "failed"),
+    "device before anything": ({"step0": DeviceError("camera", "no answer")}, False, "failed"),
+    "limit, and not dark": ({"step0": LimitError("camera", "a"), "make_safe": DeviceError("b", "c")}, False, "failed"),
+}
+
+
+@pytest.mark.parametrize(("faults", "lit", "status"), REFUSED.values(), ids=REFUSED)
+def test_a_run_is_refused_only_before_it_did_anything(faults: dict[str, Any], lit: bool, status: str) -> None:
+    bench = FakeBench(**faults)
+    bench.was_lit = lit
+    runner = make(bench)
+    outcome = runner.run()
+    assert outcome.status == status
+    assert_ended(runner, bench, outcome)
+
+
+def test_settings_of_another_plan_are_refused() -> None:
     bench = FakeBench()
     outcome = Runner(COUNT, bench, Settings(), np.random.default_rng(0)).run()
-    assert outcome.status == "failed"
+    assert outcome.status == "refused"
     assert "settings are a Settings" in (outcome.error or "")
     assert bench.log == ["make_safe"]
 

@@ -316,7 +316,7 @@ def run_mda(
         FrameLost: Fewer frames came than there are events.
         RunStopped: It was cancelled.
     """
-    core.mda.run(sequence, output=output, overwrite=overwrite)
+    core.mda.run(sequence, output=output, overwrite=overwrite, dimension_overrides=_undistanced(sequence))
     core.raise_fault()
     frames = core.engine.frames
     if core.mda.status.finish_reason == "canceled":
@@ -325,3 +325,18 @@ def run_mda(
     if frames != planned:
         raise FrameLost(core.getCameraDevice(), f"{frames} frames came where {planned} were planned; take them again")
     return frames
+
+
+def _undistanced(sequence: useq.MDASequence | Iterable[useq.MDAEvent]) -> dict[str, Any]:
+    """Return how axes are stored whose neighbours have no distance, such as times one right after another.
+
+    ome-writers would give them a scale of 0. Where none is applicable, NGFF 0.5 (multiscales) wants 1.0; without a unit
+    it is read as no time.
+    """
+    plans = {"t": ("time_plan", "interval"), "z": ("z_plan", "step")}
+    distances = {axis: getattr(getattr(sequence, plan, None), name, None) for axis, (plan, name) in plans.items()}
+    return {
+        axis: {"scale": 1.0, "unit": None}
+        for axis, distance in distances.items()
+        if distance is not None and not distance
+    }

@@ -273,6 +273,11 @@ class Bench:
             self.beam(name).on()
         self._lit_before_pause = []
 
+    @property
+    def was_lit(self) -> bool:
+        """Whether any beam was switched on since the bench was opened."""
+        return any(beam.was_lit for beam in self.beams)
+
     @contextmanager
     def dark_at_end(self) -> Iterator[None]:
         """Switch every beam off when the block ends, however it ends."""

@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from labctl.cli import show
-from labctl.errors import ConfigError, Interlock, LabError, StaleCalibration
+from labctl.errors import REFUSALS, Interlock, LabError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class Answer:
             raise
         except KeyboardInterrupt:
             self.end("interrupted", "interrupted")
-        except (ConfigError, StaleCalibration) as error:
+        except REFUSALS as error:
             self.end("refused", str(error))
         except Exception as error:  # whatever it is, it becomes an exit code and a line
             self._end_by(error)

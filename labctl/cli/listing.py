@@ -1,10 +1,14 @@
-"""What `labctl list` knows: names of what is installed, and what they stand for."""
+"""What `labctl list` knows: names of what is installed, what they stand for, and what can be set."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import entry_points
 
 from labctl.documents import read_bench_document, shipped_benches
-from labctl.plan import find_plans
+from labctl.errors import ConfigError
+from labctl.forms import listed_settings
+from labctl.plan import find_plans, load_plan
 
 
 class Listed(StrEnum):
@@ -15,9 +19,46 @@ class Listed(StrEnum):
     CALIBRATIONS = "calibrations"
     DRIVERS = "drivers"
     TABLES = "tables"
+    SETTINGS = "settings"
 
 
-def listing(what: Listed) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Listing:
+    """Names, and what is to be said of each.
+
+    Args:
+        kind: What they are.
+        title: The same, for people.
+        columns: What is said.
+        rows: One of each, as many texts as columns, the name first; None for a default of what must be given.
+    """
+
+    kind: Listed
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str | None, ...]]
+
+    def texts(self) -> list[list[str]]:
+        """Return the rows as people are shown them."""
+        return [["must be given" if cell is None else cell for cell in row] for row in self.rows]
+
+
+def listings(what: Listed | None, name: str | None) -> Iterator[Listing]:
+    """Yield what is installed of a kind, or of every kind; or the settings of what is named.
+
+    Raises:
+        ConfigError: A name is missing, or none is needed, or nothing has it.
+    """
+    if what is Listed.SETTINGS:
+        yield settings_of(name)
+    elif name is not None:
+        raise ConfigError(f"list {what}: takes no name, got {name!r}; write list {what}, or list settings {name}")
+    else:
+        kinds = [what] if what else [kind for kind in Listed if kind is not Listed.SETTINGS]
+        yield from (Listing(kind, kind, ("name", "description"), installed(kind)) for kind in kinds)
+
+
+def installed(what: Listed) -> list[tuple[str, str]]:
     """Return names and what they stand for; nothing is imported, so this is quick."""
     if what is Listed.BENCHES:
         return [(name, str(read_bench_document(name).data.get("description", ""))) for name in shipped_benches()]
@@ -28,3 +69,23 @@ def listing(what: Listed) -> list[tuple[str, str]]:
 
         return [(name, describe(entry)) for name, entry in find_tables().items()]
     return sorted((entry.name, entry.value) for entry in entry_points(group=f"labctl.{what}"))
+
+
+def settings_of(name: str | None) -> Listing:
+    """Return what `--set` takes of a plan or calibration; or the settings of a table, by scale.
+
+    Raises:
+        ConfigError: Nothing has that name, or it cannot be imported.
+    """
+    from labctl.calibrations import find_calibrations, load_calibration  # load torch, which names do not wait for
+    from labctl.experiments.table import find_tables, load_table
+
+    if name is None:
+        raise ConfigError("list settings: whose? Name a plan, file.py:function, a calibration or a table")
+    if name in find_tables():
+        scales = {scale: asdict(settings) for scale, settings in load_table(name).scales.items()}
+        rows = [(key, *(str(one[key]) for one in scales.values())) for key in next(iter(scales.values()))]
+        return Listing(Listed.SETTINGS, f"settings of {name} by --scale", ("name", *scales), rows)
+    plan = load_calibration(name).measure if name in find_calibrations() else load_plan(name)
+    rows = [(one.name, one.allowed, one.default, one.about) for one in listed_settings(plan.settings_type)]
+    return Listing(Listed.SETTINGS, f"settings of {name}", ("name", "allowed", "default", "description"), rows)

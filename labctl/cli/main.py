@@ -12,7 +12,7 @@ import labctl
 from labctl.cli import show
 from labctl.cli.command import LabCommand, LabGroup
 from labctl.cli.ledger import OWN_LEDGER, entries_table, entry_values, folder_to_read, folder_to_write, ledger_folder
-from labctl.cli.listing import Listed, listing
+from labctl.cli.listing import Listed, listings
 from labctl.cli.options import (
     Assignments,
     BenchArgument,
@@ -57,16 +57,20 @@ def labctl_options(
 @app.command("list", cls=LabCommand)
 def list_names(
     ctx: typer.Context,
-    what: Annotated[Listed | None, typer.Argument(help="All of them by default.", show_default=False)] = None,
+    what: Annotated[Listed | None, typer.Argument(help="All but settings by default.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Whose settings: a plan, calibration or table.", show_default=False),
+    ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the benches, plans, calibrations, drivers and tables that are installed."""
-    for kind in [what] if what else list(Listed):
-        rows = listing(kind)
-        ctx.obj.values[kind.value] = [{"name": name, "description": about} for name, about in rows]
+    """List the benches, plans, calibrations, drivers and tables that are installed, or the settings of one."""
+    for found in listings(what, name):
+        ctx.obj.values[found.kind.value] = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
         if not as_json:
-            show.console().print(show.table(kind, ("name", "description"), rows) if rows else f"{kind}: none")
+            shown = show.table(found.title, found.columns, found.texts()) if found.rows else f"{found.title}: none"
+            show.console().print(shown)
 
 
 @app.command(cls=LabCommand)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labctl.cli.options import parse_assignments, simulated_names
+from labctl.cli.waiting import told
 from labctl.documents import Document, read_bench_document
 from labctl.plan import Plan, Settings, parse_settings
 from labctl.recorder import Recorder
@@ -103,7 +104,18 @@ class Request:
 
         settings = parse_settings(plan, self.given)
         bench = Bench(self.file, self.simulated, seed=self.seed, truth_seed=self.truth_seed, ledger=ledger)
-        return Order(plan, settings, bench, plan.budget(bench, settings))
+        return Order(plan, settings, bench, reckon(plan, bench, settings))
+
+
+def reckon(plan: Plan[Any], bench: "Bench", settings: Settings) -> Budget:
+    """Return what a run will cost; that it is being reckoned is shown where that takes a while.
+
+    Raises:
+        ConfigError: The settings do not fit the bench.
+        LimitError: They ask for more than a device allows.
+    """
+    with told(f"{plan.name}: reckoning what it needs"):
+        return plan.budget(bench, settings)
 
 
 def read_request(

@@ -9,7 +9,7 @@ from typing import Any
 from labctl.bench import Bench, BenchFile, parse_bench
 from labctl.cli import show
 from labctl.cli.answer import Answer
-from labctl.cli.order import Order
+from labctl.cli.order import Order, reckon
 from labctl.cli.running import run_order
 from labctl.documents import Document
 from labctl.errors import ConfigError
@@ -117,7 +117,7 @@ def resume(run: Path, answer: Answer) -> None:
             logger.warning("%s: %s since it began; it may not go on exactly as it would have", run, change)
         settings = reduce(apply_changes, map(Changes, recorder.changes), asked.settings)
         table = asked.open_bench()
-        order = Order(asked.plan, settings, table, asked.plan.budget(table, settings))
+        order = Order(asked.plan, settings, table, reckon(asked.plan, table, settings))
         answer.values |= order.names()
         changed = len(recorder.changes)
         run_order(order, answer, lambda: recorder, checkpoint=recorder.checkpoint, changed=changed)

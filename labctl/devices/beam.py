@@ -75,6 +75,8 @@ class Beam(Device):
         """Called with the power in watts before there is light, or more or less of it; what raises here forbids it."""
         self.after_dark: list[Callable[[Beam], None]] = []
         """Called when the beam has been switched off, shutter and all."""
+        self.was_lit = False
+        """Whether it was switched on since it was made, on or off as it is now."""
         self._shutter_open = False
 
     @property
@@ -105,6 +107,7 @@ class Beam(Device):
         """Switch the beam on and wait until it is."""
         self._require_open()
         self._announce(self._do_power_w)
+        self.was_lit = True
         if self._shutter_open:
             self._ask(self._do_blank, False)
             self.clock.wait(self.settings.switch_s)

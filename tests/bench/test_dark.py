@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labctl.bench import Bench, BenchFile, load_bench
-from labctl.errors import DeviceError, RunStopped, StateError
+from labctl.errors import DeviceError, LimitError, RunStopped, StateError
 from sim_backends.twins import TwinBeam
 from tests.bench.conftest import BEAMS, break_, light, lit
 
@@ -203,3 +203,15 @@ def test_all_beams_go_dark_even_when_one_of_them_fails(
     bench.clock.on_wait.clear()
     monkeypatch.undo()
     assert lit(bench) <= ({"reference"} if cause == "a broken beam" else set())
+
+
+def test_a_bench_was_lit_once_a_beam_was_switched_on(bench: Bench):
+    beam = bench.beam("pump")
+    with pytest.raises(LimitError):
+        beam.set_power(1e3)
+    beam.set_power(0.5 * beam.settings.max_power_w)
+    bench.make_safe()
+    assert not bench.was_lit
+    beam.on()
+    beam.off()
+    assert bench.was_lit

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from labctl.bench import Bench
-from labctl.errors import DeviceError
+from labctl.errors import DeviceError, LimitError
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.units import Seconds
@@ -18,12 +18,18 @@ class CountSettings(Settings):
     steps: int = 3
     exposure_s: Seconds = 0.02
     hidden: tuple[int, ...] = (4,)
-    event: Literal["none", "refused", "broken", "ctrl-c", "ctrl-c twice", "sigterm", "warning"] = "none"
+    event: Literal[
+        "none", "refused", "broken", "ctrl-c", "ctrl-c twice", "sigterm", "warning", "limit at first", "limit"
+    ] = "none"
     keep: str = "summary"
 
 
 def refuse() -> None:
     raise DeviceError("camera", "no frame came")
+
+
+def exceed() -> None:
+    raise LimitError("camera", "too long")
 
 
 def break_down() -> None:
@@ -38,6 +44,7 @@ def interrupt(*names: str) -> None:
 EVENTS: dict[str, Callable[[], None]] = {
     "refused": refuse,
     "broken": break_down,
+    "limit": exceed,
     "ctrl-c": lambda: interrupt("SIGINT"),
     "ctrl-c twice": lambda: interrupt("SIGINT", "SIGINT"),
     "sigterm": lambda: interrupt("SIGTERM"),
@@ -61,6 +68,8 @@ def count(
     bench: Bench, settings: CountSettings, rng: np.random.Generator
 ) -> Generator[Record, Changes | None, Summary]:
     """Count steps on the bench."""
+    if settings.event == "limit at first":
+        exceed()
     yield Record("setup", 0, 0.0, {"message": "all is well"})
     for index in range(settings.steps):
         if index == 1:

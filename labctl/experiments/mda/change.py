@@ -102,22 +102,18 @@ def darkened(standing: Standing) -> Standing:
     return Standing(standing.target_m, standing.images, standing.powers_w, frozenset(), standing.exposure_s)
 
 
-def timeline(job: Job) -> Iterator[tuple[Frame, Change, float]]:
-    """Yield every frame with its change and the seconds the bench has been busy when it is over.
+def timeline(job: Job) -> Iterator[tuple[Frame, Change, float, float]]:
+    """Yield every frame with its change, the seconds it takes to prepare, and those from then on, waits left out.
 
     Raises:
         ConfigError: As `Job.frames`.
         LimitError: As `Job.frames`.
     """
-    now_s = started_s = 0.0
     standing, period_s = Standing(), job.camera_settings.period_s
     for frame in job.frames():
         change, standing = change_to(job, frame, standing)
-        now_s += change.preparing_s(job.file)
-        started_s = now_s if frame.restarts else started_s
-        now_s = max(now_s, started_s + frame.start_s)
-        now_s += sum(job.file.settings(beam).both_s for beam in change.on) + max(period_s, frame.exposure_s)
+        taking_s = sum(job.file.settings(beam).both_s for beam in change.on) + max(period_s, frame.exposure_s)
         if not frame.keep_open:
-            now_s += sum(job.file.settings(beam).both_s for beam in standing.lit)
+            taking_s += sum(job.file.settings(beam).both_s for beam in standing.lit)
             standing = darkened(standing)
-        yield frame, change, now_s
+        yield frame, change, change.preparing_s(job.file), taking_s

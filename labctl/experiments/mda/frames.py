@@ -81,7 +81,7 @@ class Job:
         return self.file.settings(self.camera)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield every frame, whatever the length of the sequence in the same memory.
+        """Yield every frame; of the sequence, useq holds the places along each axis in memory, not the frames.
 
         Raises:
             ConfigError: A frame has a position along an axis the bench has not.

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,8 @@ def parse_sequence(data: Mapping[str, Any]) -> useq.MDASequence:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             sequence = useq.MDASequence.model_validate(dict(data))
-            for part in parts(sequence):
-                next(iter(part.time_plan or ()), None)
     except ValidationError as error:
         raise ConfigError(f"sequence: {_complaint(error)}") from error
-    except ZeroDivisionError as error:
-        raise ConfigError("sequence: time_plan: has no end; give an interval above 0, or loops") from error
     except (Warning, ValueError, TypeError) as error:
         raise ConfigError(f"sequence: {error}") from error
     _refuse_unknown(dict(data), sequence, ())
@@ -113,6 +110,12 @@ def _complaint(error: ValidationError) -> str:
 def parts(sequence: useq.MDASequence) -> list[useq.MDASequence]:
     """Return a sequence and those of its positions."""
     return [sequence, *(one.sequence for one in sequence.stage_positions if one.sequence)]
+
+
+def phases(sequence: useq.MDASequence) -> list[useq.TIntervalDuration | useq.TIntervalLoops | useq.TDurationLoops]:
+    """Return the phases of a sequence's time plan, none where it has no plan."""
+    plan = sequence.time_plan
+    return list(plan.phases) if isinstance(plan, useq.MultiPhaseTimePlan) else [plan] if plan else []
 
 
 def _refuse_unknown(raw: Any, parsed: Any, place: tuple[str, ...]) -> None:
@@ -149,6 +152,8 @@ def _unsupported(sequence: useq.MDASequence) -> Iterator[str]:
         if position.properties:
             yield f"{place}properties are not supported; give beams and panels in presets of channels"
         if position.sequence:
+            if position.sequence.time_plan and sequence.time_plan:
+                yield f"{place}sequence: its time_plan would be taken again at each time of the whole; give one"
             yield from _unsupported_part(position.sequence, f"{place}sequence: ")
             if position.sequence.setup:
                 yield f"{place}sequence: setup is only done once, for the whole sequence; put it there"
@@ -157,6 +162,16 @@ def _unsupported(sequence: useq.MDASequence) -> Iterator[str]:
 def _unsupported_part(sequence: useq.MDASequence, place: str) -> Iterator[str]:
     if sequence.autofocus_plan:
         yield f"{place}autofocus_plan is not supported; leave it out, and give z in stage_positions"
+    for phase in phases(sequence):
+        if isinstance(phase, useq.TIntervalDuration) and not phase.interval:
+            yield f"{place}time_plan: has no end; give an interval above 0, or loops"
+        elif isinstance(phase, useq.TDurationLoops) and phase.loops == 1:
+            yield f"{place}time_plan: one loop has no duration; give 2 loops or more, or an interval"
+        elif phase.interval < timedelta(0):
+            yield f"{place}time_plan: an interval of {phase.interval.total_seconds():g} s; give 0 or more"
+    overlap = max(getattr(sequence.grid_plan, "overlap", (0.0,)))
+    if overlap >= 100:
+        yield f"{place}grid_plan: an overlap of {overlap:g} % does not move on; give less than 100"
     if isinstance(sequence.grid_plan, useq.RandomPoints) and sequence.grid_plan.random_seed is None:
         yield f"{place}grid_plan: random points differ each time they are asked for; give a random_seed"
     for k, channel in enumerate(sequence.channels):

@@ -2,19 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from labctl.errors import ConfigError
 from labctl.experiments.mda.sequence import absolute_images, own_settings, read_sequence
 from labctl.plan import Settings
 
+_SEQUENCE = {"anyOf": [{"type": "string", "format": "path"}, {"type": "object"}]}  # what may be given for it
+
 
 class MdaSettings(Settings):
     """Settings of `mda`; all but `sequence` may stand in the sequence too, below `metadata: labctl:`."""
 
-    sequence: Mapping[str, Any] = Field(description="useq-schema sequence: path of its YAML file")
+    sequence: Annotated[Mapping[str, Any], WithJsonSchema(_SEQUENCE)] = Field(
+        description="useq-schema sequence: the path of its YAML file, or itself"
+    )
     camera: str | None = Field(default=None, description="camera of the bench file; needed where it has several")
     presets: Mapping[str, Mapping[str, Any]] = Field(
         default_factory=dict, description="by channel: power of each beam that is on, level or image of each panel"

@@ -98,6 +98,16 @@ def test_ome_zarr_has_the_frames_and_the_size_of_a_pixel(core: BenchCore, tmp_pa
         assert np.array_equal(root[name]["0"], np.reshape(here, (2, 2, 3, 60, 80)))
 
 
+def test_times_without_an_interval_have_no_scale(core: BenchCore, tmp_path: Path):
+    path = tmp_path / "run.ome.zarr"
+    run_mda(core, useq.MDASequence(time_plan={"interval": 0, "loops": 3}, channels=["weak"]), path)  # pyright: ignore
+    yaozarrs.validate_zarr_store(str(path))
+    root: Any = zarr.open_group(path, mode="r")
+    (multiscale,) = root.attrs["ome"]["multiscales"]
+    assert multiscale["datasets"][0]["coordinateTransformations"][0]["scale"] == pytest.approx([1, 1, 100, 100])
+    assert multiscale["axes"][0] == {"name": "t", "type": "time"}
+
+
 def test_a_magnification_makes_pixels_smaller():
     with small() as bench, unicore(bench, magnification=50) as core:
         assert core.getPixelSizeUm() == pytest.approx(2)

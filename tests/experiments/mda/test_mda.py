@@ -120,6 +120,24 @@ def test_the_light_is_off_but_for_the_frames(tmp_path: Path):
     assert True in lit
 
 
+@pytest.mark.parametrize(
+    ("plan", "scale"),
+    [
+        ({"interval": 0, "loops": 5}, {"unit": None, "scale": 1.0}),
+        ([{"interval": 0.1, "loops": 5}, {"interval": 1, "loops": 5}], {"unit": None, "scale": 1.0}),
+        ({"interval": 0.25, "loops": 9}, {"unit": "second", "scale": 0.25}),
+    ],
+    ids=["one after another", "phases", "regular"],
+)
+def test_times_have_a_scale_where_they_have_an_interval(tmp_path: Path, plan: Any, scale: dict[str, Any]):
+    """Else it is 1.0, which NGFF 0.5 (multiscales) asks for where none is applicable, and no unit says it is a time."""
+    _, folder, _ = run(tmp_path, {"time_plan": plan, "channels": ["weak"]}, presets=PRESETS)
+    (image,) = images(folder).values()
+    (multiscale,) = image.attrs["ome"]["multiscales"]
+    stored = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"][0]
+    assert {"unit": multiscale["axes"][0].get("unit"), "scale": stored} == scale
+
+
 def test_planes_taken_downwards_are_stored_upwards(tmp_path: Path):
     sequence = {"z_plan": {"top": 30, "bottom": 10, "step": 5, "go_up": False}}
     _, folder, records = run(tmp_path, sequence, beams=["beam"])

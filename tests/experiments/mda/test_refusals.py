@@ -31,6 +31,11 @@ from tests.experiments.mda.small import FOURIER, PRESETS, SEQUENCE, small
         ({"setup": {"properties": [["Camera", "Binning", "2"]]}}, "setup: properties cannot be set up"),
         ({"time_plan": {"interval": 0, "duration": 4}}, "time_plan"),
         ({"grid_plan": {"num_points": 3}}, "give a random_seed"),
+        ({"grid_plan": {"rows": 2, "columns": 2, "overlap": 100}}, "an overlap of 100 % does not move on"),
+        (
+            {"stage_positions": [{"z": 9, "sequence": {"time_plan": {"interval": 1, "loops": 2}}}]},
+            "stage_positions.0: sequence: its time_plan would be taken again at each time",
+        ),
         ({"stage_positions": [{"name": "a", "z": 9}, {"name": "a", "z": 8}]}, "the name 'a' stands twice"),
         ({"stage_positions": [{"x": 1, "properties": [["beam", "on", "1"]]}]}, "properties are not supported"),
         ({"metadata": {"labctl": {"presets": {"weak": {"beam": 2}, "strong": {}}}}}, "beam: a power with its unit"),
