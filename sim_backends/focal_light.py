@@ -5,13 +5,12 @@ beam, and each pixel's response. Not in it: reflections between planes, noise co
 turns the whole panel's phase, which a camera without a reference does not see.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.clock import Clock
 from labctl.devices import Pattern
 from labctl.errors import ConfigError
 from labctl.optics.free_space.elements import Illuminate
@@ -19,7 +18,6 @@ from labctl.optics.grid import Grid
 from labctl.optics.imaging.camera_noise import Sensor, expose
 from labctl.optics.imaging.focal_image import FocalCamera, Registration
 from labctl.optics.imaging.lens import Lens, alternation
-from labctl.optics.layout import Layout
 from sim_backends.disturbance import ShotNoise
 from sim_backends.free_space_light import FreeSpaceLight
 
@@ -36,19 +34,11 @@ class FocalLight(FreeSpaceLight):
 
     focuses = True
 
-    def __init__(
-        self,
-        layout: Layout,
-        settings: Mapping[str, Any],
-        clock: Clock,
-        simulation: Mapping[str, Any],
-        truth_seed: int,
-        seed: int,
-    ) -> None:
-        path = layout.path
+    def _set_up(self) -> None:
+        path = self.layout.path
         if not isinstance(path.source, Illuminate) or path.lens is None or len(path.steps) != 2 or path.detect.inject:
             raise ConfigError("simulation.light_path: FocalLight needs the light list illuminate, mask, lens, detect")
-        super().__init__(layout, settings, clock, simulation, truth_seed, seed)
+        super()._set_up()
         self._view = path.detect.view
         values, camera = self.truth.values, self._camera(self._view.camera)
         registration = Registration(
@@ -57,7 +47,7 @@ class FocalLight(FreeSpaceLight):
             (values[f"{self._view.camera}.shift_y"], values[f"{self._view.camera}.shift_x"]),
             self._view.flip,
         )
-        lens = Lens(self._grid, values[f"{path.lens.name}.focal_length"], layout.laser.wavelength_m)
+        lens = Lens(self._grid, values[f"{path.lens.name}.focal_length"], self.layout.laser.wavelength_m)
         self._behind = FocalCamera(lens, Grid(camera.shape, camera.pitch_m), registration)
         self._beam = path.source.beam
         lit = self._gaussian(path.source) * self._illumination(self._beam)

@@ -5,15 +5,13 @@ Not in it: reflections between planes, rotation of planes and cameras, light out
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labctl.clock import Clock
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.errors import ConfigError
 from labctl.optics.free_space.elements import Illuminate, Inject, ObjectPlane, View
@@ -21,7 +19,6 @@ from labctl.optics.free_space.planes import Planes, phase_of, plane_grid
 from labctl.optics.free_space.shift import displaced
 from labctl.optics.free_space.superpixel import SIDE, superpixel_response
 from labctl.optics.imaging.sensor import electrons_per_unit, read_out
-from labctl.optics.layout import Layout
 from labctl.optics.multiplier.elements import centred_origin
 from sim_backends.disturbance import ShotNoise
 from sim_backends.matrix import cut_blocks
@@ -48,25 +45,16 @@ class FreeSpaceLight(SimulatedTable):
     focuses = False
     """Whether it is the light of a lens."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        settings: Mapping[str, Any],
-        clock: Clock,
-        simulation: Mapping[str, Any],
-        truth_seed: int,
-        seed: int,
-    ) -> None:
-        if layout.path.lens and not self.focuses:
+    def _set_up(self) -> None:
+        self.path = self.layout.path
+        if self.path.lens and not self.focuses:
             raise ConfigError(
-                f"simulation.light_path: {type(self).__name__} has no lens ('{layout.path.lens.name}'); one mask and a "
+                f"simulation.light_path: {type(self).__name__} has no lens ('{self.path.lens.name}'); one mask and a "
                 "lens are sim_backends.focal_light.FocalLight"
             )
-        super().__init__(layout, settings, clock, simulation, truth_seed, seed)
-        self.path = layout.path
-        self._grid = plane_grid(self.path, settings)
+        self._grid = plane_grid(self.path, self._settings)
         surfaces = {mask.device: self._surface(mask.device) for mask in self.path.masks}
-        self.planes = Planes(self.path, self._grid, layout.laser.wavelength_m, self.truth.values, surfaces)
+        self.planes = Planes(self.path, self._grid, self.layout.laser.wavelength_m, self.truth.values, surfaces)
         self._transmissions = [panel.transmission(torch.zeros(self._grid.shape)) for panel in self.planes.panels]
         self._sources: dict[str, ObjectPlane | Inject] = {}
         for element in (self.path.source, self.path.detect.inject):

@@ -3,19 +3,16 @@
 What the light is, in front of the cameras, is one fidelity's business (`sim_backends.matrix`, `sim_backends.wave`).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labctl.clock import Clock
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.errors import LimitError, StateError
 from labctl.optics.imaging.sensor import electrons_per_unit, homodyne_electrons, read_out
-from labctl.optics.layout import Layout
 from labctl.optics.multiplier.elements import Regenerate, centred_origin
 from labctl.optics.multiplier.network import StageOptics, build_stages
 from labctl.optics.multiplier.stages import Stage
@@ -32,23 +29,15 @@ FIDELITIES = {"matrix": MatrixLight, "wave": WaveLight}
 class LightPath(SimulatedTable):
     """A bench of slit multipliers as light; arguments as for `SimulatedTable`."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        settings: Mapping[str, Any],
-        clock: Clock,
-        simulation: Mapping[str, Any],
-        truth_seed: int,
-        seed: int,
-    ) -> None:
-        super().__init__(layout, settings, clock, simulation, truth_seed, seed)
+    def _set_up(self) -> None:
+        layout, settings = self.layout, self._settings
         bits = {stage.multiply.device: settings[stage.multiply.device].bit_depth for stage in layout.stages}
         self.stages = build_stages(
             layout, self.truth.values, bits, self._terms["probe_grating"], self._terms["neighbour_crosstalk"]
         )
         for optics in self.stages:
             self.disturbance.distort(optics, settings[optics.stage.multiply.device].shape)
-        light = FIDELITIES[simulation["fidelity"]]
+        light = FIDELITIES[self._fidelity]
         self._light = light(layout, self.stages, settings, self.truth, self.disturbance, self._state)
         self._dark: dict[str, Codebook] = {}
         sources = [source for stage in self.stages for source in (stage.source, stage.injector) if source]

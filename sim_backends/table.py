@@ -1,7 +1,7 @@
 """The simulated table: one truth, one clock, one noise source, shared by all twins of a bench, whatever its light does.
 
 Twins write their state in, cameras take exposures out. Beams, triggers, faults and tags are here; what the light is in
-front of the cameras is a light path's business (`sim_backends.light_path`, `sim_backends.free_space_path`).
+front of the cameras is a light path's business (`sim_backends.light_path`, `sim_backends.free_space_light`).
 """
 
 from abc import ABC, abstractmethod
@@ -76,6 +76,8 @@ class SimulatedTable(ABC):
         self.on_mirrors: dict[str, Pattern] = {}
         self._mirrors = self._state.mirrors
         self._sequences: dict[tuple[str, int], tuple[NDArray[np.uint16], Codebook]] = {}
+        self._fidelity: str = simulation["fidelity"]
+        self._set_up()
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to continue this simulation; no sequence may be playing."""
@@ -86,6 +88,10 @@ class SimulatedTable(ABC):
         restore(self, state)
 
     # ---- what a light path says
+
+    @abstractmethod
+    def _set_up(self) -> None:
+        """Make the light from layout, truth and settings, all mirrors off; called once, when all else is there."""
 
     @abstractmethod
     def show_panel(self, name: str, pattern: Pattern) -> None:
