@@ -70,13 +70,11 @@ class SafetyTest:
         from labctl.bench import Bench  # loads torch
 
         Bench(file, simulate)  # refuses here what the owners would refuse
-        data = read_bench_document(bench).data
+        devices = read_bench_document(bench).data["devices"]
         every = simulate is True or simulate == "wire"
-        self._wired = {name: data["devices"][name] for name in beams if every and data["devices"][name].get("wire")}
+        self._wired = {name: devices[name] for name in beams if every and file.devices[name].wire}
         if simulate == "wire" and not self._wired:
             raise ConfigError(f"--simulate wire: no beam of bench {file.name} names a `wire:`; write --simulate")
-        used = {entry["connection"] for entry in self._wired.values() if entry.get("connection")}
-        self._connections = {name: data["connections"][name] for name in used}
         self._simulated = tuple(file.devices) if every else tuple(simulate) if not isinstance(simulate, bool) else ()
         self.on_table = [name for name in beams if name not in self._simulated]
         """Beams whose real light will be lit."""
@@ -106,8 +104,7 @@ class SafetyTest:
         if not self._wired:
             yield Request(self._bench, Way.RETURN, simulate=self._simulated), None
             return
-        entries = json.dumps({"connections": self._connections, "devices": self._wired})
-        with InstrumentProcess("labctl.cli.safety.wires", [entries], 1) as instruments:
+        with InstrumentProcess("labctl.cli.safety.wires", [self._bench, *self._wired], 1) as instruments:
             hardware = json.loads(instruments.where[0])
             yield Request(self._bench, Way.RETURN, self._driven_beams(hardware), self._simulated), instruments
 

@@ -1,42 +1,31 @@
 """Beams' instrument simulators in a process of their own that watches their light, started by `labctl safety-test`.
 
-`python -m labctl.cli.safety.wires ENTRIES` takes as JSON the `connections` and `devices` of a bench file that have a
-`wire:` and are of beams. Its first line is the `hardware` that leads to them; every change of a beam's light follows,
-seen within about a millisecond.
+`python -m labctl.cli.safety.wires BENCH BEAMS...` serves the `wire:` of these beams of a bench file. Its first line is
+the `hardware` that leads to them; every change of a beam's light follows, seen within about a millisecond.
 """
 
 import json
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from labctl.bench import load_bench
+from labctl.bench.wires import served_wires
 from labctl.clock import WallClock
-from labctl.devices import BeamSettings
-from labctl.devices.building import import_class
 
 _LOOK_S = 0.001
 
 
-def main(entries: Mapping[str, Any]) -> None:
+def main(bench: str, beams: Sequence[str]) -> None:
     """Serve the instruments and tell of their light until standard input ends."""
-    clock, light = WallClock(), SimpleNamespace(beams={})
-    shared: dict[str, Any] = {}
-    with ExitStack() as served:
-        hardware: dict[str, dict[str, Any]] = {"connections": {}, "devices": {}}
-        for name, entry in entries["connections"].items():
-            shared[name] = import_class(entry["wire"], f"connection {name}")(name, clock, entry.get("hardware", {}))
-            hardware["connections"][name] = served.enter_context(shared[name])
-        for name, entry in entries["devices"].items():
-            made = import_class(entry["wire"], f"device {name}")
-            extra = {"connection": shared[entry["connection"]]} if entry.get("connection") else {}
-            settings = BeamSettings.model_validate(entry["settings"])
-            wire = made(name, clock, settings, entry.get("hardware", {}), light_path=light, **extra)
-            hardware["devices"][name] = served.enter_context(wire)
-        _tell(hardware)
+    light = SimpleNamespace(beams={})
+    with served_wires(load_bench(bench), beams, WallClock(), light) as file:
+        devices = {name: file.devices[name].hardware for name in beams}
+        connections = {name: entry.hardware for name, entry in file.connections.items()}
+        _tell({"devices": devices, "connections": connections})
         ended = threading.Event()
         threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
         was = dict.fromkeys(light.beams, False)
@@ -58,4 +47,4 @@ def _tell(values: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(sys.argv[1], sys.argv[2:])
