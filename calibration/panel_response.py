@@ -13,25 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import t as student
 from torch import Tensor
 
-from calibration.displacement import INSIDE, Vector, find_shift, least_squares, misfit, through_mask
-from calibration.unregistered import UnregisteredTable, has_taps, masked_path
+from calibration.displacement import INSIDE, WINDOW, Vector, find_shift, least_squares, misfit, through_mask
+from calibration.mask_sets import mean_and_sd, require_unsaturated
+from calibration.unregistered import UnregisteredTable, four_step_budget, has_taps, masked_path
 from labctl.bench import Bench
 from labctl.calibrations import MEASURED, Calibration
 from labctl.errors import FitRejected
-from labctl.experiments.diffractive.in_situ.fields import STEPS_RAD
-from labctl.ledger import NORMAL_95, Estimate, Fit
+from labctl.ledger import Estimate, Fit
 from labctl.optics.free_space.phase_panel import PhasePanel
 from labctl.plan import Settings, plan
 from labctl.records import Budget, Changes, Record, Summary
 
 READINGS = 4
 """Readings of the coarse masks' light, averaged: their noise is multiplied by every ratio that is tried."""
-
-WINDOW = 128
-"""Side in samples of the part in the middle of the images that is fitted."""
 
 WORST_MISFIT = 0.3
 """Share of an image's power that may be left unexplained by what is believed; about 2 % is at reference noise."""
@@ -48,18 +44,9 @@ class PanelResponseSettings(Settings):
 
 
 def _budget(bench: Bench, settings: PanelResponseSettings) -> Budget:
-    path, file = masked_path(bench.file), bench.file
-    masks = len(path.masks)
-    exposures = len(STEPS_RAD) * settings.repeats * (READINGS + masks)
-    writes = masks * settings.repeats * (1 + masks)
-    panel, camera = file.settings(path.masks[0].device), file.settings(path.detect.view.camera)
-    electrons = math.prod(path.samples) * file.reference.electrons.value
-    return Budget(
-        exposures={"calibration": exposures},
-        photons=exposures * (masks + 1) * electrons / camera.quantum_efficiency,
-        mask_writes=writes,
-        bench_seconds=exposures * camera.period_s + writes * (panel.latency_s + panel.settle_s),
-        steps=settings.repeats,
+    masks, repeats = len(masked_path(bench.file).masks), settings.repeats
+    return four_step_budget(
+        bench.file, forward=repeats * (READINGS + masks), writes=masks * repeats * (1 + masks), steps=repeats
     )
 
 
@@ -118,17 +105,13 @@ def fit_panel_response(data: Mapping[str, Any]) -> Fit:
     Raises:
         FitRejected: A camera is saturated or sees no light, or light does not change as the masks do.
     """
-    for camera, lost in data["saturated"].items():
-        if lost:
-            raise FitRejected(f"{camera}: {lost} readings are saturated; lower the beam's power, or its exposure")
+    require_unsaturated(data["saturated"])
     found: dict[str, Estimate] = {}
     goodness: dict[str, float] = {}
     for k, panel in enumerate(data["panels"]):
         sets = [_one_set(panel, data, one, k) for one in range(len(data["still"]))]
-        each = np.array([values for values, _ in sets])
-        wide = student.ppf(0.975, len(sets) - 1) / NORMAL_95
-        sds = wide * each.std(axis=0, ddof=1) / math.sqrt(len(each))
-        for (name, unseen), value, sd in zip(UNSEEN_SD.items(), each.mean(axis=0), sds, strict=True):
+        means, sds = mean_and_sd([values for values, _ in sets])
+        for (name, unseen), value, sd in zip(UNSEEN_SD.items(), means, sds, strict=True):
             found[f"{panel}.{name}"] = Estimate(float(value), math.hypot(sd, unseen))
         goodness[f"{panel}.misfit"] = float(np.mean([left for _, left in sets]))
     return Fit(found, goodness)

@@ -23,10 +23,9 @@ from torch import Tensor
 
 from calibration.displacement import Overlap, conjugate_inside
 from calibration.tap_registration_fit import fit_tap_registration, peak_of
-from calibration.unregistered import UnregisteredTable, has_taps, masked_path
+from calibration.unregistered import UnregisteredTable, four_step_budget, has_taps, masked_path
 from labctl.bench import Bench
 from labctl.calibrations import MEASURED, Calibration
-from labctl.experiments.diffractive.in_situ.fields import STEPS_RAD
 from labctl.optics.free_space.elements import FreeSpacePath, Mask, Propagate
 from labctl.optics.free_space.shift import displaced
 from labctl.plan import Settings, plan
@@ -52,20 +51,14 @@ class TapRegistrationSettings(Settings):
 
 
 def _budget(bench: Bench, settings: TapRegistrationSettings) -> Budget:
-    path, file = masked_path(bench.file), bench.file
-    masks, samples = len(path.masks), math.prod(path.samples)
+    masks, repeats = len(masked_path(bench.file).masks), settings.repeats
     scan = (2 * SCAN + 1) ** 2 if masks > 1 else 0
-    ahead, back = bool(scan) + settings.repeats * (2 + masks * len(MOVES)), settings.repeats * len(PLACES) + scan
-    exposures = len(STEPS_RAD) * (ahead + back)
-    panel, camera = file.settings(path.masks[0].device), file.settings(path.detect.view.camera)
-    writes = masks * (settings.repeats * (1 + masks * len(MOVES)) + bool(scan))
-    frames = len(STEPS_RAD) * (ahead * (masks + 1) + back * masks)
-    return Budget(
-        exposures={"calibration": exposures},
-        photons=frames * samples * file.reference.electrons.value / camera.quantum_efficiency,
-        mask_writes=writes,
-        bench_seconds=exposures * camera.period_s + writes * (panel.latency_s + panel.settle_s),
-        steps=settings.repeats,
+    return four_step_budget(
+        bench.file,
+        forward=bool(scan) + repeats * (2 + masks * len(MOVES)),
+        backward=scan + repeats * len(PLACES),
+        writes=masks * (bool(scan) + repeats * (1 + masks * len(MOVES))),
+        steps=repeats,
     )
 
 
@@ -130,9 +123,8 @@ class _Table(UnregisteredTable):
         still = self.fields.transmissions()
         sent = self.fields.forward(self.bright_object()).output[0]
         returned = self.fields.backward(self._sent_back(sent, places))
-        ahead = self.fields.forward(
-            self.bright_object()
-        )  # again: noise that is sent back must not be in what it is held to
+        # read again: noise that is sent back must not be in what it is held to
+        ahead = self.fields.forward(self.bright_object())
         moved, ratios, outputs = [], [], []
         for k, phase in enumerate(phases):
             for move in MOVES:

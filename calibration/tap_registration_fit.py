@@ -7,19 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
-from calibration.displacement import (
-    Overlap,
-    Vector,
-    find_shift,
-    least_squares,
-    misfit,
-    moved,
-    through_mask,
-)
+from calibration.displacement import Overlap, Vector, find_shift, least_squares, misfit, moved, through_mask
+from calibration.mask_sets import mean_and_sd, require_unsaturated
 from labctl.errors import FitRejected
-from labctl.ledger import NORMAL_95, Estimate, Fit
+from labctl.ledger import Estimate, Fit
 
 WORST_MISFIT = 0.3
 """Share of an image's power, or of the balance's, that may be left unexplained; a tenth at reference noise."""
@@ -82,27 +74,23 @@ def fit_tap_registration(data: Mapping[str, Any]) -> Fit:
     _require_light(data)
     sets = [_one_set(data, k) for k in range(len(data["output"]))]
     goodness = {name: float(np.mean([one.pop(name) for one in sets])) for name in [*sets[0]] if "." in name}
-    shifts = {name: np.array([one[name] for one in sets]) for name in sets[0]}
-    wide = student.ppf(0.975, len(sets) - 1) / NORMAL_95
     extra = _systematic(data)
     found: dict[str, Estimate] = {}
-    for name, each in shifts.items():
-        sds = wide * each.std(axis=0, ddof=1) / math.sqrt(len(each))
+    for name in sets[0]:
+        places, sds = mean_and_sd([one[name] for one in sets])
         if not (sds <= LARGEST_SD).all():
             raise FitRejected(
                 f"{name}: shifts scatter so that their mean is uncertain by {sds.max():.3f} samples, {LARGEST_SD} is "
                 "needed; take more repeats, or more light"
             )
-        for axis, place, sd, other in zip("yx", each.mean(axis=0), sds, extra[name], strict=True):
+        for axis, place, sd, other in zip("yx", places, sds, extra[name], strict=True):
             found[f"{name}.shift_{axis}"] = Estimate(float(place), math.hypot(sd, other))
         goodness[f"{name}.scatter"] = float(sds.max())
     return Fit(found, goodness)
 
 
 def _require_light(data: Mapping[str, Any]) -> None:
-    for camera, lost in data["saturated"].items():
-        if lost:
-            raise FitRejected(f"{camera}: {lost} readings are saturated; lower the beam's power, or its exposure")
+    require_unsaturated(data["saturated"])
     seen = {
         **{camera: data["still"][:, k] for k, camera in enumerate(data["forward"])},
         **{camera: data["returned"][:, k] for k, camera in enumerate(data["backward"])},

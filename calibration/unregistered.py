@@ -8,8 +8,9 @@ from torch import Tensor
 
 from labctl.bench import Bench, BenchFile
 from labctl.errors import ConfigError
-from labctl.experiments.diffractive.in_situ.fields import BenchFields
+from labctl.experiments.diffractive.in_situ.fields import STEPS_RAD, BenchFields
 from labctl.optics.free_space.elements import FreeSpacePath
+from labctl.records import Budget
 
 BLOCK_PX = 2
 """Side of the blocks of the random masks: fine, to show parts of a sample, but not so that the light misses the next
@@ -36,6 +37,29 @@ def masked_path(file: BenchFile) -> FreeSpacePath:
 def has_taps(file: BenchFile) -> bool:
     """Return whether a bench has phase masks in free space with taps, and an error DMD at the output."""
     return file.in_free_space and file.path.detect.inject is not None and all(mask.forward for mask in file.path.masks)
+
+
+def four_step_budget(file: BenchFile, *, forward: int, writes: int, steps: int, backward: int = 0) -> Budget:
+    """Return what it takes to read fields on a bench with taps.
+
+    Args:
+        file: Bench file.
+        forward: Fields sent through all masks, read by every forward tap and the output camera.
+        backward: Fields sent back from the output, read by every backward tap.
+        writes: Masks written.
+        steps: Steps recorded.
+    """
+    path, exposures = file.path, len(STEPS_RAD) * (forward + backward)
+    panel, camera = file.settings(path.masks[0].device), file.settings(path.detect.view.camera)
+    frames = len(STEPS_RAD) * (forward * (len(path.masks) + 1) + backward * len(path.masks))
+    electrons = frames * math.prod(path.samples) * file.reference.electrons.value
+    return Budget(
+        exposures={"calibration": exposures},
+        photons=electrons / camera.quantum_efficiency,
+        mask_writes=writes,
+        bench_seconds=exposures * camera.period_s + writes * (panel.latency_s + panel.settle_s),
+        steps=steps,
+    )
 
 
 class UnregisteredTable:

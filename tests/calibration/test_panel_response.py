@@ -10,32 +10,19 @@ from calibration.panel_response import fit_panel_response, measure_panel_respons
 from labctl.bench import Bench, load_bench
 from labctl.calibrations import calibrations_of
 from labctl.errors import ConfigError, FitRejected
-from labctl.optics.parameters import Values
 from labctl.plan import parse_settings
-from sim_backends.truth import draw_truth
-from tests.calibration.test_tap_registration import BENCH, IDEAL, QUIET, cosines, noise_like, outside
+from tests.calibration.small_diffractive import BENCH, IDEAL, QUIET, cosines, measured, noise_like, outside, truth_of
 
 LARGEST_ERROR = {"response": 0.01, "fringing": 0.003, "unmodulated": 0.003}
 """Against an sd of the bench file of 0.01, 0.02 and 0.002: what is left of the first two hardly turns a gradient."""
 
 
-def measured(changes: Mapping[str, Any], seed: int = 1, repeats: int = 6) -> dict[str, Any]:
-    """Return what the plan measures on the small bench, and hold its budget to it."""
-    with Bench(load_bench(BENCH, changes), True, seed=seed, truth_seed=seed) as bench:
-        settings = parse_settings(measure_panel_response, {"repeats": repeats})
-        records = list(measure_panel_response(bench, settings, np.random.default_rng(seed)))
-        budget = measure_panel_response.budget(bench, settings)
-        assert sum(1 for record in records if record.kind == "step") == budget.steps
-        assert bench.clock.now_s() == pytest.approx(budget.bench_seconds, rel=0.05)
-        return {**records[-1].values, **records[-1].arrays}
-
-
-def truth_of(changes: Mapping[str, Any], seed: int) -> Values:
-    return draw_truth(load_bench(BENCH, changes).parameters(), seed, 1.0).values
+def panels_measured(changes: Mapping[str, Any], seed: int = 1, repeats: int = 6) -> dict[str, Any]:
+    return measured(measure_panel_response, changes, seed, repeats=repeats)
 
 
 def test_without_imperfections_panels_are_as_the_file_has_them() -> None:
-    fit = fit_panel_response(measured(IDEAL, repeats=4))
+    fit = fit_panel_response(panels_measured(IDEAL, repeats=4))
     file = load_bench(BENCH).parameters()
     assert len(fit.parameters) == 9
     for name, one in fit.parameters.items():
@@ -45,7 +32,7 @@ def test_without_imperfections_panels_are_as_the_file_has_them() -> None:
 def test_what_is_hidden_in_twins_is_found_as_well_as_stated() -> None:
     missed: list[str] = []
     for seed in (1, 2, 3, 4):
-        fit, truth = fit_panel_response(measured({}, seed)), truth_of({}, seed)
+        fit, truth = fit_panel_response(panels_measured({}, seed)), truth_of({}, seed)
         missed += outside(fit, truth)
         for name, one in fit.parameters.items():
             assert abs(float(one.value) - truth[name]) < LARGEST_ERROR[name.partition(".")[2]], name
@@ -55,7 +42,8 @@ def test_what_is_hidden_in_twins_is_found_as_well_as_stated() -> None:
 def test_calibrated_panels_make_the_gradient_of_rough_masks_truer() -> None:
     seed = 2
     shifts = {name: value for name, value in truth_of(QUIET, seed).items() if name.startswith(("camera", "dmd"))}
-    found = {name: float(one.value) for name, one in fit_panel_response(measured(QUIET, seed)).parameters.items()}
+    fit = fit_panel_response(panels_measured(QUIET, seed))
+    found = {name: float(one.value) for name, one in fit.parameters.items()}
     with Bench(load_bench(BENCH, QUIET), True, seed=seed, truth_seed=seed) as bench:
         before, after = (cosines(bench, shifts | panels, 2 * math.pi) for panels in ({}, found))
     assert min(after) > min(before)
@@ -67,7 +55,7 @@ def test_calibrated_panels_make_the_gradient_of_rough_masks_truer() -> None:
 @pytest.fixture(scope="module")
 def good() -> dict[str, Any]:
     """What an ideal bench gives."""
-    return measured(IDEAL, repeats=4)
+    return panels_measured(IDEAL, repeats=4)
 
 
 def test_a_saturated_camera_is_refused(good: dict[str, Any]) -> None:

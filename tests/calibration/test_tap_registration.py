@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from calibration.displacement import Overlap, find_shift, moved
@@ -17,33 +16,18 @@ from labctl.bench import Bench, load_bench
 from labctl.calibrations import calibrations_of
 from labctl.cli.main import app
 from labctl.errors import ConfigError, FitRejected, RunAborted
-from labctl.experiments.diffractive.in_situ.fields import BenchFields
-from labctl.experiments.diffractive.in_situ.gradient import mask_gradient
-from labctl.ledger import Fit
 from labctl.optics.free_space.shift import displaced
 from labctl.optics.parameters import Values
 from labctl.plan import parse_settings
-from sim_backends.truth import draw_truth
-
-BENCH = Path(__file__).parents[1] / "benches" / "small_diffractive.yaml"
-QUIET = {"simulation.noise_scale": 0}
-IDEAL = {**QUIET, "simulation.imperfections": False}
+from tests.calibration.small_diffractive import BENCH, IDEAL, QUIET, cosines, measured, noise_like, outside, truth_of
 
 
-def measured(changes: Mapping[str, Any], seed: int = 1, repeats: int = 10) -> dict[str, Any]:
-    """Return what the plan measures on the small bench, and hold its budget to it."""
-    with Bench(load_bench(BENCH, changes), True, seed=seed, truth_seed=seed) as bench:
-        settings = parse_settings(measure_tap_registration, {"repeats": repeats})
-        records = list(measure_tap_registration(bench, settings, np.random.default_rng(seed)))
-        budget = measure_tap_registration.budget(bench, settings)
-        assert sum(1 for record in records if record.kind == "step") == budget.steps
-        assert bench.clock.now_s() == pytest.approx(budget.bench_seconds, rel=0.05)
-        return {**records[-1].values, **records[-1].arrays}
+def shifts_measured(changes: Mapping[str, Any], seed: int = 1, repeats: int = 10) -> dict[str, Any]:
+    return measured(measure_tap_registration, changes, seed, repeats=repeats)
 
 
 def true_shifts(changes: Mapping[str, Any], seed: int) -> Values:
-    values = draw_truth(load_bench(BENCH, changes).parameters(), seed, 1.0).values
-    return {name: value for name, value in values.items() if ".shift_" in name}
+    return {name: value for name, value in truth_of(changes, seed).items() if ".shift_" in name}
 
 
 def one_mask() -> dict[str, Any]:
@@ -88,14 +72,8 @@ def test_a_scan_peaks_between_its_samples() -> None:
 # ---- twins
 
 
-def outside(fit: Fit, truth: Values) -> list[str]:
-    """Return the parameters whose 95 % interval does not hold the truth."""
-    pairs = {name: (one, truth[name]) for name, one in fit.parameters.items()}
-    return [name for name, (one, true) in pairs.items() if not one.interval[0] <= true <= one.interval[1]]
-
-
 def test_without_imperfections_nothing_is_found_aside() -> None:
-    fit = fit_tap_registration(measured(IDEAL, repeats=4))
+    fit = fit_tap_registration(shifts_measured(IDEAL, repeats=4))
     assert len(fit.parameters) == 16
     assert max(abs(float(one.value)) for one in fit.parameters.values()) < 0.005
 
@@ -103,7 +81,7 @@ def test_without_imperfections_nothing_is_found_aside() -> None:
 def test_the_shifts_of_twins_are_found_as_well_as_stated() -> None:
     missed: list[str] = []
     for seed in (1, 2, 3):
-        fit, truth = fit_tap_registration(measured({}, seed)), true_shifts({}, seed)
+        fit, truth = fit_tap_registration(shifts_measured({}, seed)), true_shifts({}, seed)
         missed += outside(fit, truth)
         for name, one in fit.parameters.items():
             own_axis = name.startswith(("camera_output", "dmd_error"))
@@ -118,7 +96,7 @@ def test_the_shifts_of_twins_are_found_as_well_as_stated() -> None:
 
 def test_with_one_mask_the_error_dmd_stays_where_the_file_has_it() -> None:
     changes = one_mask()
-    fit, truth = fit_tap_registration(measured(changes)), true_shifts(changes, 1)
+    fit, truth = fit_tap_registration(shifts_measured(changes)), true_shifts(changes, 1)
     assert not any(name.startswith("dmd_error") for name in fit.parameters)
     assert not outside(fit, truth)
     for axis in ("shift_y", "shift_x"):
@@ -135,7 +113,7 @@ def test_with_one_mask_the_error_dmd_stays_where_the_file_has_it() -> None:
 @pytest.fixture(scope="module")
 def good() -> dict[str, Any]:
     """What an ideal bench gives."""
-    return measured(IDEAL, repeats=4)
+    return shifts_measured(IDEAL, repeats=4)
 
 
 def test_a_saturated_camera_is_refused(good: dict[str, Any]) -> None:
@@ -149,11 +127,6 @@ def test_a_saturated_camera_is_refused(good: dict[str, Any]) -> None:
 def test_darkness_is_refused(good: dict[str, Any], array: str, camera: str) -> None:
     with pytest.raises(FitRejected, match=rf"{camera}: no light; check"):
         fit_tap_registration({**good, array: np.zeros_like(good[array])})
-
-
-def noise_like(images: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    rng = np.random.default_rng(0)
-    return (rng.standard_normal(images.shape) + 1j * rng.standard_normal(images.shape)).astype(np.complex64)
 
 
 @pytest.mark.parametrize(
@@ -191,29 +164,6 @@ def test_a_bench_without_taps_is_refused(small_bench_file: Path) -> None:
 # ---- what it is for
 
 
-def spread(intensity: torch.Tensor) -> torch.Tensor:
-    """Return a loss with slopes of both signs: light on the left less light on the right, squared."""
-    left, right = intensity[..., :16].sum(dim=(1, 2)), intensity[..., 16:].sum(dim=(1, 2))
-    return ((left - 0.5 * right) / (left + right).detach()).square().mean()
-
-
-def cosines(bench: Bench, believed: Values, largest_phase_rad: float = 3.0) -> list[float]:
-    """Return the cosines of each mask's gradient, measured believing some values, to that in the twin's own light."""
-    fields, generator = BenchFields(bench, believed), torch.Generator().manual_seed(5)
-    fields.write_masks([largest_phase_rad * torch.rand(fields.grid.shape, generator=generator) for _ in fields.phases])
-    objects = torch.zeros(4, *fields.grid.shape, dtype=torch.complex64)
-    grey = torch.rand(4, 7, 7, generator=generator)
-    objects[:, 9:23, 9:23] = 0.2 * grey.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    found = mask_gradient(fields, "optical", objects, spread).masks
-    light: Any = vars(bench)["_light"]
-    phases = [phase.clone().requires_grad_() for phase in fields.phases]
-    sent = fields.as_sent(objects) * vars(light)["_profiles"]["dmd_input"]
-    masks = [panel.transmission(phase) for panel, phase in zip(light.planes.panels, phases, strict=True)]
-    output = light.planes.forward(sent, masks)[-1]
-    true = torch.autograd.grad(spread(output.real**2 + output.imag**2), phases)
-    return [torch.cosine_similarity(a.ravel(), b.ravel(), 0).item() for a, b in zip(found, true, strict=True)]
-
-
 def before_is_useless(bench: Bench) -> bool:
     """Return whether taps as the file has them give a gradient far off, or one that is refused."""
     try:
@@ -224,7 +174,7 @@ def before_is_useless(bench: Bench) -> bool:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_registered_taps_measure_the_gradient_as_exactly_known_ones_do(seed: int) -> None:
-    fit, truth = fit_tap_registration(measured(QUIET, seed)), true_shifts(QUIET, seed)
+    fit, truth = fit_tap_registration(shifts_measured(QUIET, seed)), true_shifts(QUIET, seed)
     found = {name: float(one.value) for name, one in fit.parameters.items()}
     # where the output's samples lie is a convention: the panels' axis and both its images may move together
     exact = {name: found[name] if name.startswith(("camera_output", "dmd_error")) else truth[name] for name in found}
