@@ -21,6 +21,7 @@ from sim_backends.instruments.gcs2 import Axis, Gcs2Controller
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.pm100 import PM100Meter
 from sim_backends.instruments.sc10 import SC10Controller
+from sim_backends.instruments.server import Server
 from sim_backends.instruments.socket_server import SocketServer
 from sim_backends.instruments.tc200 import TC200Heater
 from sim_backends.modulated_beam import ModulatedBeam
@@ -226,7 +227,7 @@ class PM100Wire(Wire):
         super().__init__(hardware, {"": meter})
 
 
-def _server(instrument: Instrument) -> Any:
+def _server(instrument: Instrument) -> Server:
     """Return a server on a pseudo-terminal or, on Windows, a socket: pyserial rests 0.3 s whenever it closes one."""
     if sys.platform == "win32":
         return SocketServer(instrument)

@@ -2,16 +2,14 @@
 
 import selectors
 import socket
-import threading
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
-from sim_backends.instruments.conversation import Conversation, Instrument, WireFault
+from sim_backends.instruments.conversation import Instrument
+from sim_backends.instruments.server import Server
 
 
-class SocketServer:
-    """Serves one instrument, one client at a time, from a thread of its own; a second client is shown the door.
+class SocketServer(Server):
+    """Serves one instrument, one client at a time; a second client is shown the door.
 
     Args:
         instrument: Who answers.
@@ -20,34 +18,10 @@ class SocketServer:
     """
 
     def __init__(self, instrument: Instrument, port: int = 0, late_s: float = 0.5) -> None:
-        self._conversation = Conversation(instrument, late_s)
         self._listener = socket.create_server(("127.0.0.1", port))
         self.url = f"socket://127.0.0.1:{self._listener.getsockname()[1]}"
-        """Where pyserial finds the instrument."""
-        self._wake, self._woken = socket.socketpair()
-        self._stopped = threading.Event()
         self._client: socket.socket | None = None
-        self._thread = threading.Thread(target=self._serve, name="simulated instrument", daemon=True)
-
-    def misbehave(self, *faults: WireFault) -> None:
-        """Let these faults befall the next answers."""
-        self._conversation.faults.extend(faults)
-
-    def unplug(self) -> None:
-        """End the connection for good, as when the cable is pulled."""
-        if not self._stopped.is_set():
-            self._wake.send(b"!")  # the thread closes this when it has stopped, so it comes first
-            self._stopped.set()
-            self._thread.join()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.unplug()
+        super().__init__(instrument, late_s)
 
     def _serve(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -61,7 +35,7 @@ class SocketServer:
                         self._admit(selector)
                     elif key.fileobj is self._client:
                         self._talk(selector)
-        for one in (self._client, self._listener, self._wake, self._woken):
+        for one in (self._client, self._listener):
             if one is not None:
                 one.close()
 

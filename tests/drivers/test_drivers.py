@@ -19,9 +19,10 @@ from sim_backends.instruments.gcs2 import Axis, Gcs2Controller
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.pm100 import PM100Meter
 from sim_backends.instruments.sc10 import SC10Controller
+from sim_backends.instruments.server import Server
 from sim_backends.instruments.tc200 import TC200Heater
 from tests.drivers.test_contracts import BEAM, CELL, METER, SHUTTER, STAGE
-from tests.drivers.wire import Server, SteppedClock, on_fastest
+from tests.drivers.wire import SteppedClock, on_fastest
 
 MODULATOR = {"carrier": "200 MHz", "passes": 2, "full_power": "50 uW", "full_rf_dbm": 31}
 

@@ -14,9 +14,10 @@ from labctl.devices import BeamSettings
 from labctl.errors import ConfigError, ConnectError, DeviceError, DeviceTimeout, LimitError
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.sc10 import SC10Controller
+from sim_backends.instruments.server import Server
 from sim_backends.instruments.socket_server import SocketServer
 from tests.drivers.test_contracts import BEAM, SHUTTER
-from tests.drivers.wire import Server, on_fastest, on_socket
+from tests.drivers.wire import on_fastest, on_socket
 
 MODULATOR = {"carrier": "200 MHz", "passes": 2, "full_power": "50 uW", "full_rf_dbm": 31}
 

@@ -26,10 +26,11 @@ from sim_backends.instruments.dlc_pro import DlcPro
 from sim_backends.instruments.gcs2 import Gcs2Controller
 from sim_backends.instruments.moglabs_rf import MoglabsRf
 from sim_backends.instruments.pm100 import PM100Meter
+from sim_backends.instruments.server import Server
 from sim_backends.instruments.socket_server import SocketServer
 from sim_backends.instruments.tc200 import TC200Heater
 from tests.drivers.test_contracts import AMPLIFIED, BEAM, CELL, LASER, METER, STAGE
-from tests.drivers.wire import LATE_S, TIMEOUT_S, Server, on_fastest, on_pty, on_socket
+from tests.drivers.wire import LATE_S, TIMEOUT_S, on_fastest, on_pty, on_socket
 
 
 @dataclass(frozen=True)

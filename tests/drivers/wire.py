@@ -2,13 +2,12 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Protocol
 
 import pytest
 
 from labctl.clock import ManualClock
-from sim_backends.instruments.conversation import Instrument, WireFault
+from sim_backends.instruments.conversation import Instrument
+from sim_backends.instruments.server import Server
 from sim_backends.instruments.socket_server import SocketServer
 
 LATE_S = 0.5
@@ -26,16 +25,6 @@ class SteppedClock(ManualClock):
         while duration_s > 0:
             super().wait(min(duration_s, 0.25))
             duration_s -= 0.25
-
-
-class Server(AbstractContextManager["Server"], Protocol):
-    """What both kinds of server have in common."""
-
-    url: str
-
-    def misbehave(self, *faults: WireFault) -> None: ...
-
-    def unplug(self) -> None: ...
 
 
 Serve = Callable[[Instrument], Server]
