@@ -18,7 +18,7 @@ from labctl.optics.free_space.elements import Illuminate, Inject, ObjectPlane, V
 from labctl.optics.free_space.planes import Planes, phase_of, plane_grid
 from labctl.optics.free_space.shift import displaced
 from labctl.optics.free_space.superpixel import SIDE, superpixel_response
-from labctl.optics.imaging.sensor import electrons_per_unit, read_out
+from labctl.optics.imaging.sensor import electrons_per_unit
 from labctl.optics.multiplier.elements import centred_origin
 from sim_backends.disturbance import ShotNoise
 from sim_backends.matrix import cut_blocks
@@ -183,7 +183,7 @@ class FreeSpaceLight(SimulatedTable):
         self, view: View, fields: Tensor, order: NDArray[np.intp], beam: str, noise: ShotNoise, n: int
     ) -> NDArray[np.unsignedinteger]:
         """Return the counts (n, rows, cols) a camera reads of fields in its plane, shot by shot."""
-        settings, values, finer = self._camera(view.camera), self.truth.values, view.pixels_per_sample
+        values, finer = self.truth.values, view.pixels_per_sample
         plane = torch.nn.functional.pad(fields, 4 * [view.margin])
         seen = displaced(plane, (values[f"{view.camera}.shift_y"], values[f"{view.camera}.shift_x"]))
         seen = seen * math.sqrt(self._electrons_per_watt(view))
@@ -198,16 +198,7 @@ class FreeSpaceLight(SimulatedTable):
             field = seen[order[shot] if len(order) > 1 else 0] * (math.sqrt(power) * complex(noise.flicker[shot, 0]))
             total = field + against[shot] * turn.conj() if against[shot] else field
             electrons = (total.real**2 + total.imag**2) * response
-            counts[shot] = read_out(
-                electrons,
-                self.disturbance.rng,
-                noise_scale=self.disturbance.noise_scale,
-                read_noise=settings.read_noise,
-                row_noise=self.disturbance.row_noise,
-                step=settings.electrons_per_count,
-                pixels=1,
-                top=self.top_count(view.camera),
-            )
+            counts[shot] = self._read_out(view.camera, electrons, self.disturbance.rng, self.disturbance.row_noise)
         return counts
 
     def _reference(self, camera: str, noise: ShotNoise, n: int) -> NDArray[np.complex128]:

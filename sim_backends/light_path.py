@@ -12,7 +12,7 @@ from torch import Tensor
 
 from labctl.devices import Codebook, Pattern, PatternStack
 from labctl.errors import LimitError, StateError
-from labctl.optics.imaging.sensor import electrons_per_unit, homodyne_electrons, read_out
+from labctl.optics.imaging.sensor import electrons_per_unit, homodyne_electrons
 from labctl.optics.multiplier.elements import Regenerate, centred_origin
 from labctl.optics.multiplier.network import StageOptics, build_stages
 from labctl.optics.multiplier.stages import Stage
@@ -106,7 +106,7 @@ class LightPath(SimulatedTable):
         self, optics: StageOptics, camera: str, fields: Tensor, noise: ShotNoise
     ) -> NDArray[np.unsignedinteger]:
         """Return the counts a camera makes of the fields on it."""
-        settings, tap, n = self._camera(camera), optics.stage.activation_tap, len(fields)
+        tap, n = optics.stage.activation_tap, len(fields)
         fields = self.disturbance.with_ghost(camera, fields)
         per_unit = self.electrons_per_unit(camera)
         phase = self._state.phases_rad[self.layout.reference.beam]
@@ -123,16 +123,7 @@ class LightPath(SimulatedTable):
         if row_noise and pixels > 1:  # pixels of a mode read on their own share their row's noise
             rows = self.disturbance.rng.standard_normal((*frames.shape[:2], 1), dtype=np.float32)
             frames, row_noise = frames + row_noise * torch.from_numpy(rows), 0.0
-        return read_out(
-            frames,
-            self.disturbance.rng,
-            noise_scale=self.disturbance.noise_scale,
-            read_noise=settings.read_noise,
-            row_noise=row_noise,
-            step=settings.electrons_per_count,
-            pixels=self.sensor_pixels(camera),
-            top=self.top_count(camera),
-        )
+        return self._read_out(camera, frames, self.disturbance.rng, row_noise)
 
     def _reference_electrons(self, camera: str, noise: ShotNoise) -> Tensor:
         reference = self.layout.reference

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from labctl.clock import Clock
 from labctl.devices import CameraSettings, Codebook, Frames, Pattern, PatternStack
@@ -230,17 +231,25 @@ class SimulatedTable(ABC):
         numbers = [self._mirrors[dmd].numbers for dmd in settings.tags]
         light = tag_light(numbers, len(frames)) * (settings.tag_electrons * sensor.exposure_s / settings.exposure_s)
         ends = np.broadcast_to(light[:, None, None], (len(frames), 2, frames.shape[1], settings.tag_pixels))
-        counts = read_out(
-            torch.from_numpy(ends.astype(np.float32)),
-            self._tag_rng,
+        electrons = torch.from_numpy(ends.astype(np.float32))
+        counts = self._read_out(camera, electrons, self._tag_rng, self.disturbance.row_noise)
+        return np.concatenate([counts[:, 0], frames, counts[:, 1]], axis=2)
+
+    def _read_out(
+        self, camera: str, electrons: Tensor, rng: np.random.Generator, row_noise: float
+    ) -> NDArray[np.unsignedinteger]:
+        """Return a camera's counts of mean `electrons`, any shape, with noise drawn from `rng`."""
+        settings = self._camera(camera)
+        return read_out(
+            electrons,
+            rng,
             noise_scale=self.disturbance.noise_scale,
             read_noise=settings.read_noise,
-            row_noise=self.disturbance.row_noise,
+            row_noise=row_noise,
             step=settings.electrons_per_count,
             pixels=self.sensor_pixels(camera),
             top=self.top_count(camera),
         )
-        return np.concatenate([counts[:, 0], frames, counts[:, 1]], axis=2)
 
     def _camera(self, name: str) -> CameraSettings:
         return self._settings[name]
