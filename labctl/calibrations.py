@@ -3,17 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from labctl.announced import announced, load_announced
 from labctl.bench import Bench, BenchFile
-from labctl.documents import nearest
 from labctl.errors import ConfigError
 from labctl.ledger import Entry, Fit, new_id
 from labctl.plan import Plan, Settings
-
-CALIBRATION_GROUP = "labctl.calibrations"
-"""Entry-point group under which packages announce their calibrations."""
 
 MEASURED = "measurement"
 """Kind of the record of a measuring plan that holds all its fit needs."""
@@ -55,18 +51,13 @@ class Calibration:
         )
 
 
-def find_calibrations() -> dict[str, EntryPoint]:
-    """Return every announced calibration by name, none of them imported yet."""
-    return {entry.name: entry for entry in sorted(entry_points(group=CALIBRATION_GROUP), key=lambda one: one.name)}
-
-
 def calibrations_of(file: BenchFile) -> list[Calibration]:
     """Return every announced calibration that finds something on a bench, by name.
 
     Raises:
         ConfigError: There is none.
     """
-    found = [one for one in map(load_calibration, find_calibrations()) if one.applies_to(file)]
+    found = [one for one in map(load_calibration, announced("calibrations")) if one.applies_to(file)]
     if not found:
         raise ConfigError(f"bench {file.name} has nothing that a calibration finds; labctl list calibrations shows all")
     return found
@@ -78,10 +69,4 @@ def load_calibration(name: str) -> Calibration:
     Raises:
         ConfigError: There is none, or its module cannot be imported.
     """
-    known = find_calibrations()
-    if name not in known:
-        raise ConfigError(f"no calibration '{name}'{nearest(name, known)}; labctl list calibrations shows all")
-    try:
-        return known[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"calibration '{name}': {known[name].value} cannot be imported: {error}") from error
+    return load_announced("calibrations", name)

@@ -6,7 +6,6 @@ import inspect
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -14,14 +13,12 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from labctl.announced import load_announced
 from labctl.complaints import Complaint, complaints
 from labctl.errors import ConfigError
 from labctl.forms import unit_of, with_unit
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.units import strip_suffix
-
-PLAN_GROUP = "labctl.plans"
-"""Entry-point group under which packages announce their plans."""
 
 
 class Settings(BaseModel):
@@ -178,20 +175,6 @@ def apply_changes(settings: SettingsT, changes: Changes) -> SettingsT:
     return _validated(owner, settings_type, {**kept, **changes.values})
 
 
-def find_plans() -> dict[str, EntryPoint]:
-    """Return every announced plan by name, none of them imported yet.
-
-    Raises:
-        ConfigError: Two packages announce different plans under one name.
-    """
-    found: dict[str, EntryPoint] = {}
-    for entry in sorted(entry_points(group=PLAN_GROUP), key=lambda entry: entry.name):
-        known = found.setdefault(entry.name, entry)
-        if known.value != entry.value:
-            raise ConfigError(f"plan {entry.name!r} is announced twice: {known.value} and {entry.value}; rename one")
-    return found
-
-
 def load_plan(name: str) -> Plan[Any]:
     """Return the plan of that name, or the one that `file.py:function` names.
 
@@ -201,15 +184,7 @@ def load_plan(name: str) -> Plan[Any]:
     file, _, function = name.rpartition(":")
     if file.endswith(".py"):
         return _plan_of_file(Path(file), function)
-    plans = find_plans()
-    if name not in plans:
-        known = ", ".join(plans) or "none"
-        raise ConfigError(f"unknown plan {name!r}{_nearest(name, plans)}; plans: {known}; or write file.py:function")
-    try:
-        loaded = plans[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"plan {name!r}: {plans[name].value} cannot be imported: {error}; reinstall it") from error
-    return _checked(loaded, plans[name].value)
+    return _checked(load_announced("plans", name, "; or write file.py:function"), f"what is announced as {name!r}")
 
 
 def _plan_of_file(path: Path, function: str) -> Plan[Any]:

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
-import labctl.plan
+import labctl.announced
+from labctl.announced import announced
 from labctl.errors import ConfigError
-from labctl.plan import Plan, Settings, apply_changes, find_plans, live, live_fields, load_plan, parse_settings, plan
+from labctl.plan import Plan, Settings, apply_changes, live, live_fields, load_plan, parse_settings, plan
 from labctl.records import Budget, Changes, Record, Summary
 from labctl.units import Seconds
 
@@ -235,19 +236,19 @@ def test_other_changes_are_refused(changes: dict[str, Any], message: str) -> Non
 
 def _announce(monkeypatch: pytest.MonkeyPatch, **plans: str) -> None:
     entries = [EntryPoint(name.rstrip("_"), value, "labctl.plans") for name, value in plans.items()]
-    monkeypatch.setattr(labctl.plan, "entry_points", lambda group: entries if group == "labctl.plans" else [])
+    monkeypatch.setattr(labctl.announced, "entry_points", lambda group: entries if group == "labctl.plans" else [])
 
 
 def test_announced_plans_are_found_and_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     _announce(monkeypatch, train=f"{__name__}:train", other="nowhere:plan")
-    assert list(find_plans()) == ["other", "train"]
+    assert list(announced("plans")) == ["other", "train"]
     assert load_plan("train") is train
 
 
 def test_one_name_for_two_plans_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     _announce(monkeypatch, train="a:train", train_="b:train")
     with pytest.raises(ConfigError, match="'train' is announced twice: a:train and b:train"):
-        find_plans()
+        announced("plans")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from importlib.metadata import entry_points
 
+from labctl.announced import announced
 from labctl.documents import read_bench_document, shipped_benches
 from labctl.errors import ConfigError
 from labctl.forms import listed_settings
-from labctl.plan import find_plans, load_plan
+from labctl.plan import load_plan
 
 
 class Listed(StrEnum):
@@ -62,13 +62,12 @@ def installed(what: Listed) -> list[tuple[str, str]]:
     """Return names and what they stand for; nothing is imported, so this is quick."""
     if what is Listed.BENCHES:
         return [(name, str(read_bench_document(name).data.get("description", ""))) for name in shipped_benches()]
-    if what is Listed.PLANS:
-        return [(name, entry.value) for name, entry in find_plans().items()]
+    found = announced(what)
     if what is Listed.TABLES:
-        from labctl.experiments.table import describe, find_tables
+        from labctl.experiments.table import describe
 
-        return [(name, describe(entry)) for name, entry in find_tables().items()]
-    return sorted((entry.name, entry.value) for entry in entry_points(group=f"labctl.{what}"))
+        return [(name, describe(entry)) for name, entry in found.items()]
+    return [(name, entry.value) for name, entry in found.items()]
 
 
 def settings_of(name: str | None) -> Listing:
@@ -77,15 +76,15 @@ def settings_of(name: str | None) -> Listing:
     Raises:
         ConfigError: Nothing has that name, or it cannot be imported.
     """
-    from labctl.calibrations import find_calibrations, load_calibration  # load torch, which names do not wait for
-    from labctl.experiments.table import find_tables, load_table
+    from labctl.calibrations import load_calibration  # load torch, which names do not wait for
+    from labctl.experiments.table import load_table
 
     if name is None:
         raise ConfigError("list settings: whose? Name a plan, file.py:function, a calibration or a table")
-    if name in find_tables():
+    if name in announced("tables"):
         scales = {scale: asdict(settings) for scale, settings in load_table(name).scales.items()}
         rows = [(key, *(str(one[key]) for one in scales.values())) for key in next(iter(scales.values()))]
         return Listing(Listed.SETTINGS, f"settings of {name} by --scale", ("name", *scales), rows)
-    plan = load_calibration(name).measure if name in find_calibrations() else load_plan(name)
+    plan = load_calibration(name).measure if name in announced("calibrations") else load_plan(name)
     rows = [(one.name, one.allowed, one.default, one.about) for one in listed_settings(plan.settings_type)]
     return Listing(Listed.SETTINGS, f"settings of {name}", ("name", "allowed", "default", "description"), rows)

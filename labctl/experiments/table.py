@@ -5,28 +5,25 @@ an interrupted table goes on where it stopped, and cells may run in several proc
 """
 
 import ast
-import difflib
 import importlib.util
 import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from labctl.errors import ConfigError, LabError
+from labctl.announced import load_announced
+from labctl.errors import LabError
 from labctl.files import replace_file
 from labctl.report.comparison import Row
-
-TABLE_GROUP = "labctl.tables"
-"""Entry-point group under which packages announce their tables."""
 
 Results = Mapping[str, Mapping[str, Any]]
 """What the finished cells gave, by cell name."""
@@ -190,11 +187,6 @@ def _stored(cell: Cell, folder: Path) -> Finished | None:
 # ---- found by name
 
 
-def find_tables() -> dict[str, EntryPoint]:
-    """Return every announced table by name, none of them imported yet."""
-    return {entry.name: entry for entry in sorted(entry_points(group=TABLE_GROUP), key=lambda entry: entry.name)}
-
-
 def describe(entry: EntryPoint) -> str:
     """Return the first line of the docstring of the table's module, read without importing it."""
     try:
@@ -212,15 +204,4 @@ def load_table(name: str) -> Table:
     Raises:
         ConfigError: There is no such table, or its module cannot be imported.
     """
-    tables = find_tables()
-    if name not in tables:
-        raise ConfigError(f"unknown table {name!r}{_nearest(name, tables)}; tables: {', '.join(tables) or 'none'}")
-    try:
-        return tables[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"table {name!r}: {tables[name].value} cannot be imported: {error}; reinstall it") from error
-
-
-def _nearest(word: str, choices: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(choices), n=1)
-    return f" (nearest: {close[0]!r})" if close else ""
+    return load_announced("tables", name)

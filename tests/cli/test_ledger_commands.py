@@ -76,7 +76,7 @@ def test_a_dry_run_says_what_a_calibration_costs_and_leaves_no_trace(tmp_path: P
 def test_an_unknown_calibration_names_the_nearest(tmp_path: Path, small_bench_file: Path) -> None:
     code, values = answer("calibrate", "absorbr", "--bench", small_bench_file, "--simulate", *places(tmp_path))
     assert code == 2
-    assert "did you mean 'absorber'" in values["error"]
+    assert "unknown calibration 'absorbr' (nearest: 'absorber')" in values["error"]
 
 
 @pytest.mark.parametrize("command", ["run", "calibrations"])

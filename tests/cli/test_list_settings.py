@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from labctl.calibrations import find_calibrations, load_calibration
+from labctl.announced import announced
+from labctl.calibrations import load_calibration
 from labctl.cli.options import parse_assignments
 from labctl.errors import ConfigError
-from labctl.experiments.table import find_tables
 from labctl.forms import listed_settings
-from labctl.plan import Plan, find_plans, load_plan, parse_settings
+from labctl.plan import Plan, load_plan, parse_settings
 
 from .conftest import PLANS, Labctl
 
-NAMES = [*find_plans(), *find_calibrations()]
+NAMES = [*announced("plans"), *announced("calibrations")]
 NEEDED: dict[str, dict[str, Any]] = {
     "snap": {"camera": "eye"},
     "evaluate": {"run": Path("run")},
@@ -24,7 +24,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 
 
 def plan_of(name: str) -> Plan:
-    return load_calibration(name).measure if name in find_calibrations() else load_plan(name)
+    return load_calibration(name).measure if name in announced("calibrations") else load_plan(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +80,7 @@ def test_settings_of_a_table_are_listed_by_scale(labctl: Labctl) -> None:
 
 
 def test_no_name_stands_for_two_things() -> None:
-    names = [*find_plans(), *find_calibrations(), *find_tables()]
+    names = [*announced("plans"), *announced("calibrations"), *announced("tables")]
     assert len(set(names)) == len(names)
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from labctl.calibrations import find_calibrations
-from labctl.plan import find_plans
+from labctl.announced import announced
 from labctl.recorder import read_records, read_summary
 
 from .conftest import Labctl
@@ -45,8 +44,8 @@ CALIBRATED = {
 
 
 def test_every_shipped_plan_is_tried() -> None:
-    assert {plan for plan, *_ in LIMITS} == set(find_plans())
-    assert set(CALIBRATED) == set(find_calibrations())
+    assert {plan for plan, *_ in LIMITS} == set(announced("plans"))
+    assert set(CALIBRATED) == set(announced("calibrations"))
 
 
 @pytest.mark.parametrize(("plan", "bench", "sets", "said"), LIMITS, ids=[f"{one[0]}: {one[3]}" for one in LIMITS])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from labctl.announced import announced
 from labctl.errors import ConfigError, LabError
 from labctl.experiments.table import (
     Cell,
@@ -17,7 +18,6 @@ from labctl.experiments.table import (
     Table,
     compute_table,
     describe,
-    find_tables,
     load_table,
     predicted_seconds,
 )
@@ -133,7 +133,7 @@ def test_a_failing_cell_ends_the_table_and_the_others_stay(tmp_path: Path, worke
 
 
 def test_the_tables_are_announced_with_one_line_each():
-    found = find_tables()
+    found = announced("tables")
     assert set(TABLES) <= set(found)
     for name in TABLES:
         line = describe(found[name])

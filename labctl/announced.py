@@ -1,0 +1,44 @@
+"""What installed packages announce as entry points: plans, calibrations, tables and drivers, by name."""
+
+import difflib
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from labctl.errors import ConfigError
+
+
+def announced(kind: str) -> dict[str, EntryPoint]:
+    """Return what is announced under the entry-point group `labctl.<kind>`, by name, none of it imported yet.
+
+    Raises:
+        ConfigError: Two packages announce different things under one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=f"labctl.{kind}"), key=lambda entry: entry.name):
+        known = found.setdefault(entry.name, entry)
+        if known.value != entry.value:
+            one = f"{kind.removesuffix('s')} {entry.name!r}"
+            raise ConfigError(f"{one} is announced twice: {known.value} and {entry.value}; rename one")
+    return found
+
+
+def load_announced(kind: str, name: str, otherwise: str = "") -> Any:
+    """Return what is announced under that name.
+
+    Args:
+        kind: As for `announced`.
+        name: Name to look up.
+        otherwise: What else the name might have been, to end a refusal with.
+
+    Raises:
+        ConfigError: Nothing is, or its module cannot be imported.
+    """
+    known, one = announced(kind), f"{kind.removesuffix('s')} {name!r}"
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        nearest = f" (nearest: {close[0]!r})" if close else ""
+        raise ConfigError(f"unknown {one}{nearest}; {kind}: {', '.join(known) or 'none'}{otherwise}")
+    try:
+        return known[name].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{one}: {known[name].value} cannot be imported: {error}; reinstall it") from error
