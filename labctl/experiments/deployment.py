@@ -51,16 +51,16 @@ def mean_gap(results: Results, scale: float) -> float:
     return _mean(results, scale, "ideal") - _mean(results, scale, "deployed")
 
 
-def deployment_rows(results: Results, scales: list[float], parts: Mapping[str, str]) -> list[Row]:
+def deployment_rows(parts: Mapping[str, str], settings: Any, results: Results) -> list[Row]:
     """Return accuracies, mean gap and closure, (in situ - deployed) / (ideal - deployed) of the means.
 
     Args:
-        results: Of `deployment_cells`, each with the accuracies in percent of all `parts`.
-        scales: Scales of imperfections; those without results are left out.
         parts: What `ideal`, `deployed`, `in_situ` and others stand for, in the table's order.
+        settings: Settings of the table; where its `larger` imperfections have no results, they are left out.
+        results: Of `deployment_cells`, each with the accuracies in percent of all `parts`.
     """
     rows = []
-    for scale in scales:
+    for scale in (1.0, settings.larger):
         if not _of(results, scale, "ideal"):
             continue
         at = f"imperfections x {scale:g}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from labctl.experiments.bench_cell import LAST_EPOCH, BenchRun, carry_out
 from labctl.experiments.deployment import SMALL_GAP, Comparison, deployment_cells, deployment_rows
-from labctl.experiments.table import Cell, Results, Table
+from labctl.experiments.table import Results, Table
 from labctl.report.comparison import Row, rows_figure
 
 PARTS = {
@@ -69,14 +70,6 @@ def compare(comparison: Comparison, folder: Path) -> Mapping[str, Any]:
     return {part: 100 * summary["test_accuracy"] for part, summary in summaries.items()}
 
 
-def _cells(settings: Settings, seed: int, results: Results) -> Sequence[Cell]:
-    return deployment_cells(compare, settings, seed, results)
-
-
-def _rows(settings: Settings, results: Results) -> list[Row]:
-    return deployment_rows(results, [1.0, settings.larger], PARTS)
-
-
 def _figure(settings: Settings, results: Results, rows: Sequence[Row]) -> Figure:
     return rows_figure("784-128-10 on the simulated bench", [row for row in rows if row.unit == "%"])
 
@@ -84,8 +77,8 @@ def _figure(settings: Settings, results: Results, rows: Sequence[Row]) -> Figure
 sa_deployment_gap = Table(
     "sa_deployment_gap",
     {"quick": Settings(data="sample", epochs=4, seconds=60), "paper": Settings()},
-    _cells,
-    _rows,
+    partial(deployment_cells, compare),
+    partial(deployment_rows, PARTS),
     _figure,
     f"Truth seeds 1 to 3, equal epochs, optical depth 10, cosine from 2e-3; where the mean gap is under {SMALL_GAP:g} "
     "points, repeated with larger imperfections and both quadratures read. Quick: the embedded sample. "

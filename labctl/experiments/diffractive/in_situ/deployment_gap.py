@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from labctl.experiments.bench_cell import BenchRun, calibrate, carry_out
 from labctl.experiments.deployment import SMALL_GAP, Comparison, deployment_cells, deployment_rows
 from labctl.experiments.diffractive.in_situ.reduced import reduced_bench
-from labctl.experiments.table import Cell, Results, Table
+from labctl.experiments.table import Results, Table
 from labctl.report.comparison import Row, rows_figure
 
 PARTS = {
@@ -78,14 +79,6 @@ def compare(comparison: Comparison, folder: Path) -> Mapping[str, Any]:
     return {part: 100 * summary["test_accuracy"] for part, summary in summaries.items()}
 
 
-def _cells(settings: Settings, seed: int, results: Results) -> Sequence[Cell]:
-    return deployment_cells(compare, settings, seed, results)
-
-
-def _rows(settings: Settings, results: Results) -> list[Row]:
-    return deployment_rows(results, [1.0, settings.larger], PARTS)
-
-
 def _figure(settings: Settings, results: Results, rows: Sequence[Row]) -> Figure:
     title = f"three phase masks of {settings.side} x {settings.side} on the simulated bench"
     return rows_figure(title, [row for row in rows if row.unit == "%"])
@@ -97,8 +90,8 @@ d2nn_deployment_gap = Table(
         "quick": Settings(data="sample", epochs=1, train_samples=2_000, test_samples=500, side=64, seconds=120.0),
         "paper": Settings(),
     },
-    _cells,
-    _rows,
+    partial(deployment_cells, compare),
+    partial(deployment_rows, PARTS),
     _figure,
     "Truth seeds 1 to 3; masks trained in the calibrated model, tested on the bench, and trained further there for as "
     "many epochs with a quarter of the learning rate, from fields measured on both ways, the taps being registered; "
