@@ -77,25 +77,24 @@ class Trained:
     dropout: float = 0.0
 
 
-def patches(images: Tensor, kernel: int = KERNEL) -> Tensor:
+def patches(images: Tensor) -> Tensor:
     """Return every patch of `images` (n, rows, columns, channels) as a row: (n, rows', columns', kernel^2 channels)."""
-    windows = images.unfold(1, kernel, 1).unfold(2, kernel, 1)  # (n, rows', columns', channels, kernel, kernel)
+    windows = images.unfold(1, KERNEL, 1).unfold(2, KERNEL, 1)  # (n, rows', columns', channels, kernel, kernel)
     return windows.permute(0, 1, 2, 4, 5, 3).flatten(3)
 
 
-def from_patches(errors: Tensor, channels: int, kernel: int = KERNEL) -> Tensor:
+def from_patches(errors: Tensor, channels: int) -> Tensor:
     """Return the errors of an image from those of its patches, the transpose of `patches`.
 
     Args:
         errors: Shape (n, rows', columns', kernel^2 channels).
         channels: Channels of the image.
-        kernel: Rows and columns of a patch.
     """
     n, rows, columns, _ = errors.shape
-    pieces = errors.view(n, rows, columns, kernel, kernel, channels)
-    image = errors.new_zeros(n, rows + kernel - 1, columns + kernel - 1, channels)
-    for row in range(kernel):
-        for column in range(kernel):
+    pieces = errors.view(n, rows, columns, KERNEL, KERNEL, channels)
+    image = errors.new_zeros(n, rows + KERNEL - 1, columns + KERNEL - 1, channels)
+    for row in range(KERNEL):
+        for column in range(KERNEL):
             image[:, row : row + rows, column : column + columns] += pieces[:, :, :, row, column]
     return image
 

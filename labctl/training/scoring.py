@@ -14,11 +14,11 @@ EVALUATION_BATCH = 100
 """Samples between two looks at the reference phase while testing: 0.2 s of bench time."""
 
 
-def bench_confusion(network: BenchNetwork, samples: Samples, batch_size: int = EVALUATION_BATCH) -> Counts:
+def bench_confusion(network: BenchNetwork, samples: Samples) -> Counts:
     """Return how often what the panels show now reads each class as which, shape (true class, read class)."""
     network.tally.heading = "evaluation"
     read: list[NDArray[np.int64]] = []
-    for part in samples.in_order(batch_size):
+    for part in samples.in_order(EVALUATION_BATCH):
         values, _ = samples.batch(part)
         for layer, stage in enumerate(network.bench.file.stages):
             values = network.read_forward(layer, values)[stage.end.camera].data

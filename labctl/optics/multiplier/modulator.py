@@ -57,22 +57,22 @@ def binary_carrier_tiles(rows: int, cols: int, period: int) -> NDArray[np.uint8]
     return np.stack([*signed, carrier(levels, -period // 4)])
 
 
-def blazed_tiles(rows: int, period: int, bit_depth: int, levels: int = WEIGHT_LEVELS) -> NDArray[np.uint16]:
+def blazed_tiles(rows: int, period: int, bit_depth: int) -> NDArray[np.uint16]:
     """Return signed blazed tiles (2 L + 2, rows, 1) in panel levels of a panel that spans one wavelength.
 
-    The depth of index k is chosen by the inverse sinc, so that the ideal first-order field is k / L - 1.
+    The depth of index k is chosen by the inverse sinc, so that the ideal first-order field is k / L - 1, L being
+    `WEIGHT_LEVELS`.
 
     Args:
         rows: Tile rows, a multiple of `period`.
         period: Carrier period in pixels, a multiple of 4: half and quarter periods must be whole pixels, or the
             sampled sawtooth loses its phase at small depths.
         bit_depth: Panel bits.
-        levels: Signed levels L each way.
     """
     if rows % period or period % 4:
         raise ValueError(f"a block of {rows} rows needs a carrier period that 4 divides and that divides it")
-    depths = _inverse_sinc(np.abs(np.arange(-levels, levels + 1)) / levels)
-    shifts = np.where(np.arange(-levels, levels + 1) < 0, 0.5, 0.0)
+    signed = np.arange(-WEIGHT_LEVELS, WEIGHT_LEVELS + 1)
+    depths, shifts = _inverse_sinc(np.abs(signed) / WEIGHT_LEVELS), np.where(signed < 0, 0.5, 0.0)
     depths, shifts = np.append(depths, 1.0), np.append(shifts, 0.25)
     place = ((np.arange(rows) + 0.5) / period + shifts[:, None]) % 1.0
     turns = 0.5 + depths[:, None] * (place - 0.5)  # centred, so the first order keeps its phase at every depth
