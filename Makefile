@@ -18,10 +18,9 @@ demo: $(INSTALLED) ## train a small network in situ on the simulated vapour-cell
 test: $(INSTALLED) ## run the tests, in two processes
 	$(MAKE) -j 2 test-light test-rest
 
-# The light path, its networks, calibrations and commands; then all other tests. Each takes about half of the time.
-LIGHT = tests/calibration tests/cli tests/experiments tests/optics tests/sim_backends tests/training
-REST = tests --ignore=tests/calibration --ignore=tests/cli --ignore=tests/experiments --ignore=tests/optics \
-    --ignore=tests/sim_backends --ignore=tests/training
+# The light path, its networks and the commands; then all other tests. Each takes about half of the time.
+LIGHT = tests/cli tests/experiments tests/optics tests/sim_backends tests/training
+REST = tests $(LIGHT:%=--ignore=%)
 PYTEST = OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest
 
 test-light: $(INSTALLED)
