@@ -136,7 +136,8 @@ def test_a_wire_that_nothing_would_speak_to_is_refused(overrides: dict[str, Any]
 
 @pytest.mark.parametrize("name", ["wire", "all"])
 def test_a_device_must_not_be_called_what_simulate_means_something_by(name: str):
-    stage = {"kind": "stage", "settings": {"axes": {}, "settle": "1 ms", "tolerance": "1 nm", "timeout": "1 s"}}
+    axes = {"x": {"low": "0 um", "high": "1 um"}}
+    stage = {"kind": "stage", "settings": {"axes": axes, "settle": "1 ms", "tolerance": "1 nm", "timeout": "1 s"}}
     with pytest.raises(ConfigError, match=f"a device cannot be called '{name}'"):
         load_bench(SMALL_BENCH, {f"devices.{name}": stage})
 
