@@ -24,6 +24,7 @@ _TYPES = {"integer": "an integer", "number": "a number", "string": "text", "bool
 _TYPES |= {"array": "a list", "object": "a mapping", "null": "null"}
 _PATHS = ("path", "file-path", "directory-path")
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+_BOUNDS |= {"multipleOf": "a multiple of"}
 _LENGTHS = {"minItems": ">=", "minLength": ">=", "maxItems": "<=", "maxLength": "<=", "minProperties": ">="}
 _UNITS = {unit.name: unit for unit in UNITS}
 

@@ -7,8 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import useq
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from labctl.bench.presets import IMAGE_FILES
 from labctl.documents import Document, nearest
@@ -21,6 +23,8 @@ OWN = "labctl"
 """Key of a sequence's metadata below which settings of the plan may stand."""
 
 _PLANS = ("time_plan", "stage_positions", "grid_plan", "z_plan", "channels")
+
+_GRIDS = (useq.GridRowsColumns, useq.GridWidthHeight, useq.GridFromEdges, useq.RandomPoints)
 
 _SETUP = {"x_pos", "y_pos", "z_pos", "exposure", "slm_image", "action"}
 """What may be set up before the first frame; `action` is filled in by useq."""
@@ -87,6 +91,7 @@ def parse_sequence(data: Mapping[str, Any]) -> useq.MDASequence:
         raise ConfigError(f"sequence: {_complaint(error)}") from error
     except (Warning, ValueError, TypeError) as error:
         raise ConfigError(f"sequence: {error}") from error
+    _refuse_other_grids(data, sequence, "")
     _refuse_unknown(dict(data), sequence, ())
     for complaint in _unsupported(sequence):
         raise ConfigError(f"sequence: {complaint}")
@@ -98,13 +103,35 @@ def parse_sequence(data: Mapping[str, Any]) -> useq.MDASequence:
 def _complaint(error: ValidationError) -> str:
     """Return the first thing that is wrong, of a plan that is none of useq's kinds, for the kind it is closest to."""
     failures = error.errors(include_url=False)
-    kinds: dict[tuple[int | str, ...], list[Any]] = {}
+    place, _ = _place_and_kind(failures[0]["loc"])
+    kinds: dict[str, list[ErrorDetails]] = {}
     for failure in failures:
-        if failure["loc"][:1] == failures[0]["loc"][:1]:
-            kinds.setdefault(failure["loc"][:2], []).append(failure)
-    first = min(kinds.values(), key=len)[0]
-    place = ".".join(str(part) for part in first["loc"] if not re.search("[A-Z]", str(part)))
-    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+        where, kind = _place_and_kind(failure["loc"])
+        if where[: len(place)] == place:
+            kinds.setdefault(kind, []).append(failure)
+    given = next((one["input"] for one in failures if one["type"] == "missing" and one["input"]), {})
+    distances = {kind: _distance(kind, found, given) for kind, found in kinds.items()}
+    closest = [found[0] for kind, found in kinds.items() if distances[kind] == min(distances.values())]
+    lacking = [str(one["loc"][-1]) for one in closest if one["type"] == "missing"]
+    if lacking:
+        within = "".join(f"{name}." for name in place if name != lacking[0])
+        return f"{within}{' or '.join(dict.fromkeys(lacking))}: is missing"
+    where = ".".join(name for name in map(str, closest[0]["loc"]) if not re.search("[A-Z]", name))
+    asked, words = closest[0]["input"], closest[0]["msg"].removeprefix("Value error, ")
+    return f"{where}: {words}" if isinstance(asked, Mapping) else f"{where}: got {asked!r}; {words}"
+
+
+def _place_and_kind(loc: tuple[int | str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return where something is as it is written, up to the plan it is in, and which of useq's kinds was tried."""
+    names = [str(part) for part in loc]
+    kind = next((name for name in names if re.search("[A-Z]", name)), "")
+    return tuple(names[: names.index(kind)] if kind else names), kind
+
+
+def _distance(kind: str, failures: Sequence[ErrorDetails], given: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many of the keys given are none of a kind's, and how many of its own are missing."""
+    fields = getattr(getattr(useq, kind, None), "model_fields", {})
+    return sum(key not in fields for key in given), sum(one["type"] == "missing" for one in failures)
 
 
 def parts(sequence: useq.MDASequence) -> list[useq.MDASequence]:
@@ -116,6 +143,20 @@ def phases(sequence: useq.MDASequence) -> list[useq.TIntervalDuration | useq.TIn
     """Return the phases of a sequence's time plan, none where it has no plan."""
     plan = sequence.time_plan
     return list(plan.phases) if isinstance(plan, useq.MultiPhaseTimePlan) else [plan] if plan else []
+
+
+def _refuse_other_grids(raw: Mapping[str, Any], parsed: useq.MDASequence, place: str) -> None:
+    """Refuse a grid that is none of useq's kinds, for the kind it is closest to: useq takes it as a position."""
+    given = raw.get("grid_plan")
+    if isinstance(given, Mapping) and not isinstance(parsed.grid_plan, _GRIDS):
+        closest = min(_GRIDS, key=lambda kind: _distance(kind.__name__, (), given))
+        try:
+            closest.model_validate(dict(given))
+        except ValidationError as error:
+            raise ConfigError(f"sequence: {place}grid_plan.{_complaint(error)}") from error
+    for k, position in enumerate(parsed.stage_positions):
+        if position.sequence and isinstance(inner := raw["stage_positions"][k].get("sequence"), Mapping):
+            _refuse_other_grids(inner, position.sequence, f"{place}stage_positions.{k}.sequence.")
 
 
 def _refuse_unknown(raw: Any, parsed: Any, place: tuple[str, ...]) -> None:
@@ -159,9 +200,32 @@ def _unsupported(sequence: useq.MDASequence) -> Iterator[str]:
                 yield f"{place}sequence: setup is only done once, for the whole sequence; put it there"
 
 
+def _unsupported_places(plan: BaseModel | None, place: str) -> Iterator[str]:
+    """Yield why a plan of z or of a grid leads nowhere: useq takes one plane, or none, of such a stack."""
+    for name in type(plan).model_fields if plan else ():
+        value: Any = getattr(plan, name)
+        if not np.all(np.isfinite(_numbers(value))):
+            yield f"{place}{name}: got {value}; give finite numbers, in um"
+        elif name in ("range", "above", "below") and value < 0:
+            yield f"{place}{name}: got {value:g} um; give 0 or more"
+        elif name == "step" and value <= 0:
+            yield f"{place}step: got {value:g} um; give more than 0; go_up says which way"
+        elif name in ("relative", "absolute") and not value:
+            yield f"{place}{name}: has no planes; list them, in um"
+    if isinstance(plan, useq.ZTopBottom) and plan.top < plan.bottom:
+        yield f"{place}top, {plan.top:g} um, lies below bottom, {plan.bottom:g} um; exchange them; go_up says which way"
+
+
+def _numbers(value: Any) -> list[float]:
+    """Return the numbers that a field of a plan holds."""
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, float)]
+
+
 def _unsupported_part(sequence: useq.MDASequence, place: str) -> Iterator[str]:
     if sequence.autofocus_plan:
         yield f"{place}autofocus_plan is not supported; leave it out, and give z in stage_positions"
+    yield from _unsupported_places(sequence.z_plan, f"{place}z_plan: ")
+    yield from _unsupported_places(sequence.grid_plan, f"{place}grid_plan: ")
     for phase in phases(sequence):
         if isinstance(phase, useq.TIntervalDuration) and not phase.interval:
             yield f"{place}time_plan: has no end; give an interval above 0, or loops"

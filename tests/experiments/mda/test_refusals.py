@@ -1,5 +1,6 @@
 """What a sequence cannot ask for is refused by name, before anything moves."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,26 @@ from tests.experiments.mda.small import FOURIER, PRESETS, SEQUENCE, small
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"z_plan": {"rnge": 4, "step": 2}}, r"z_plan\.range: Field required"),
-        ({"z_plan": {"range": 4}}, r"z_plan\.step: Field required"),
+        ({"z_plan": {"rnge": 4, "step": 2}}, r"z_plan\.range: is missing"),
+        ({"z_plan": {"range": 4}}, r"z_plan\.step: is missing"),
+        ({"z_plan": {"range": -4, "step": 1}}, r"z_plan: range: got -4 um"),
+        ({"z_plan": {"range": 4, "step": 0}}, r"z_plan: step: got 0 um"),
+        ({"z_plan": {"range": math.nan, "step": 1}}, r"z_plan: range: got nan"),
+        ({"z_plan": {"absolute": [1.0, math.inf]}}, r"z_plan: absolute: got \[1.0, inf\]"),
+        ({"z_plan": {"relative": []}}, r"z_plan: relative: has no planes"),
+        ({"z_plan": {"top": 1, "bottom": 5, "step": 1}}, r"z_plan: top, 1 um, lies below bottom, 5 um"),
+        (
+            {"stage_positions": [], "grid_plan": {"top": 0, "bottom": math.inf, "left": 0, "right": 3}},
+            r"grid_plan: bottom: got inf",
+        ),
+        ({"grid_plan": {"rows": 2}}, r"grid_plan\.columns: is missing"),
+        ({"grid_plan": {"rows": 0, "columns": 2}}, r"grid_plan\.rows: got 0"),
+        (
+            {"stage_positions": [{"x": 1, "sequence": {"grid_plan": {"rows": 2}}}]},
+            r"stage_positions\.0\.sequence\.grid_plan\.columns: is missing",
+        ),
+        ({"time_plan": {"interval": 1}}, r"time_plan\.duration or loops: is missing"),
+        ({"time_plan": {"interval": 1, "loops": 0}}, r"time_plan\.loops: got 0"),
         ({"metadata": {"labctl": 3}}, r"metadata\.labctl: asked for 3"),
         ({"z_plan": {"range": 4, "step": 2, "go_upp": True}}, "unknown key 'go_upp'; did you mean 'go_up'"),
         ({"chanels": ["weak"]}, "unknown key 'chanels'; did you mean 'channels'"),
