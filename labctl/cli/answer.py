@@ -73,7 +73,7 @@ class Answer:
         return self.end("failed", _describe(error))
 
     def _usage(self, error: Any) -> str:
-        text, context = error.format_message().strip().removesuffix("."), getattr(error, "ctx", None)
+        text, context = " ".join(error.format_message().split()).removesuffix("."), getattr(error, "ctx", None)
         if isinstance(error.__cause__, ValidationError):  # of one option; typer does not say what was asked
             asked = repr(error.__cause__.errors()[0]["input"])
             text = text.replace("Value error, ", "") + ("" if asked in text else f"; got {asked}")

@@ -209,6 +209,7 @@ WRONG_PLACES = {
         D2NN,
         "scale 'huge' is none of d2nn_mnist: quick, paper",
     ),
+    "plates in no form": (nothing, ("export", "."), "Choose from: stl, csv, png, levels; see"),
     "plates from a foreign folder": (nothing, ("export", "--format", "stl", "."), ".: holds no plates.safetensors"),
     "plates from text": (a_file, ("export", "--format", "stl", "given"), "given: cannot be read as safetensors"),
     "a base without unit": (
