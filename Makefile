@@ -19,7 +19,7 @@ test: $(INSTALLED) ## run the tests, in two processes
 	$(MAKE) -j 2 test-light test-rest
 
 # The light path, its networks and the commands; then all other tests. Each takes about half of the time.
-LIGHT = tests/cli tests/experiments tests/optics tests/sim_backends tests/training
+LIGHT = tests/calibration tests/cli tests/experiments tests/optics tests/sim_backends tests/training
 REST = tests $(LIGHT:%=--ignore=%)
 PYTEST = OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest
 
