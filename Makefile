@@ -18,7 +18,7 @@ demo: $(INSTALLED) ## train a small network in situ on the simulated vapour-cell
 test: $(INSTALLED) ## run the tests, in two processes
 	$(MAKE) -j 2 test-light test-rest
 
-# The light path, its networks and the commands; then all other tests. Each takes about half of the time.
+# The light path, its networks, calibrations and the commands; then all other tests, which take somewhat longer.
 LIGHT = tests/calibration tests/cli tests/experiments tests/optics tests/sim_backends tests/training
 REST = tests $(LIGHT:%=--ignore=%)
 PYTEST = OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest
