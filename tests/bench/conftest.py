@@ -1,5 +1,7 @@
 """The small bench, what of it is lit, and in which order its devices are closed."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,25 @@ def light(bench: Bench) -> dict[str, Any]:
     for name in BEAMS:
         bench.beam(name).on()
     return {name: bench.beam(name) for name in BEAMS}
+
+
+@pytest.fixture
+def edited(small_bench_file: Path, tmp_path: Path) -> Callable[[str, str], Path]:
+    """Return a function that writes the small bench with one line replaced, found by how it begins."""
+
+    def edit(line: str, by: str) -> Path:
+        text = small_bench_file.read_text(encoding="utf-8")
+        found = re.search(rf"^ *{re.escape(line)}.*$", text, re.MULTILINE)
+        assert found, f"no line begins with {line!r}"
+        indent = found[0][: len(found[0]) - len(found[0].lstrip())]
+        path = tmp_path / "edited.yaml"
+        path.write_text(text[: found.start()] + indent + by + text[found.end() :], encoding="utf-8")
+        return path
+
+    return edit
+
+
+def line_of(path: Path, begin: str) -> int:
+    """Return the number of the line of `path` that begins with `begin`, indentation aside."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return 1 + next(number for number, line in enumerate(lines) if line.lstrip().startswith(begin))
