@@ -1,6 +1,7 @@
 """What installed packages announce as entry points: plans, calibrations, tables and drivers, by name."""
 
 import difflib
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -35,10 +36,14 @@ def load_announced(kind: str, name: str, otherwise: str = "") -> Any:
     """
     known, one = announced(kind), f"{kind.removesuffix('s')} {name!r}"
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        nearest = f" (nearest: {close[0]!r})" if close else ""
-        raise ConfigError(f"unknown {one}{nearest}; {kind}: {', '.join(known) or 'none'}{otherwise}")
+        raise ConfigError(f"unknown {one}{nearest(name, known)}; {kind}: {', '.join(known) or 'none'}{otherwise}")
     try:
         return known[name].load()
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{one}: {known[name].value} cannot be imported: {error}; reinstall it") from error
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return which of the choices was probably meant, to go on with in a message; nothing where none is close."""
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f" (nearest: {close[0]!r})" if close else ""

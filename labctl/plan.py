@@ -1,10 +1,9 @@
 """What a plan is: typed settings, a generator of records, a cost known beforehand, and how plans are found by name."""
 
-import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from labctl.announced import load_announced
+from labctl.announced import load_announced, nearest
 from labctl.complaints import Complaint, complaints
 from labctl.errors import ConfigError
 from labctl.forms import unit_of, with_unit
@@ -169,7 +168,7 @@ def apply_changes(settings: SettingsT, changes: Changes) -> SettingsT:
     refused = [key for name, key in changed.items() if name not in live_fields(settings_type)]
     if refused:
         can = ", ".join(may) or "none"
-        lines = (f"{owner}: {key!r} cannot change in a run{_nearest(key, may)}; can: {can}" for key in refused)
+        lines = (f"{owner}: {key!r} cannot change in a run{nearest(key, may)}; can: {can}" for key in refused)
         raise ConfigError("\n".join(lines))
     kept = {name: value for name, value in settings if name not in changed}
     return _validated(owner, settings_type, {**kept, **changes.values})
@@ -191,7 +190,7 @@ def _plan_of_file(path: Path, function: str) -> Plan[Any]:
     contents = vars(_import_file(path))
     if function not in contents:
         plans = [name for name, value in contents.items() if isinstance(value, Plan)]
-        raise ConfigError(f"{path}: no {function!r}{_nearest(function, plans)}; plans: {', '.join(plans) or 'none'}")
+        raise ConfigError(f"{path}: no {function!r}{nearest(function, plans)}; plans: {', '.join(plans) or 'none'}")
     return _checked(contents[function], f"{path}:{function}")
 
 
@@ -225,13 +224,8 @@ def _validated(owner: str, settings_type: type[SettingsT], values: Mapping[str, 
 
 def _line(complaint: Complaint) -> str:
     if complaint.kind == "unknown":
-        close = _nearest(str(complaint.place[-1]), complaint.known)
+        close = nearest(str(complaint.place[-1]), complaint.known)
         return f"unknown setting {complaint.name!r}{close}; settings: {', '.join(complaint.known) or 'none'}"
     if complaint.kind == "missing":
         return "; ".join(filter(None, (f"{complaint.name}: missing", complaint.text)))
     return f"{complaint.name or 'settings'}: {complaint.text}"
-
-
-def _nearest(word: str, choices: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(choices), n=1)
-    return f" (nearest: {close[0]!r})" if close else ""
