@@ -2,7 +2,6 @@
 
 import math
 import zlib
-from collections.abc import Generator
 from dataclasses import asdict
 from typing import Any
 
@@ -11,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from labctl.bench import Bench
-from labctl.errors import RunAborted, RunStopped
-from labctl.plan import Steps, apply_changes
-from labctl.records import Changes, Record, Summary, join_tree, split_tree
+from labctl.errors import RunAborted
+from labctl.plan import Steps
+from labctl.records import Record, Summary, join_tree
 from labctl.training.gradient import (
     Floats,
     MethodName,
@@ -23,6 +22,7 @@ from labctl.training.gradient import (
     gradient_method,
     noise_warning,
 )
+from labctl.training.logbook import Logbook, Records
 from labctl.training.measure import BenchNetwork
 from labctl.training.network import NetworkShape
 from labctl.training.progress import Progress, optimiser_state, restore_optimiser
@@ -37,8 +37,6 @@ PAST_LEAK = 0.05
 
 SHOWN_SAMPLES = 4
 """Samples of an agreement batch whose inputs, activations and errors are recorded."""
-
-Records = Generator[Record, Changes | None, None]
 
 
 class Training:
@@ -66,7 +64,6 @@ class Training:
         self.network = BenchNetwork(
             bench, shape, settings.optical_depth, settings.error_exposures, settings.quadratures
         )
-        self.settings = settings
         self.method: MethodName = method
         self.on_bench = method != "in_silico"
         self.progress = Progress()
@@ -82,11 +79,13 @@ class Training:
         draws = [rng.standard_normal(layer) * sd for layer, sd in zip(shape.layers, sds, strict=True)]
         self._weights = [torch.from_numpy(draw.astype(np.float32)) for draw in draws]
         self._optimiser = torch.optim.Adam(self._weights, lr=settings.learning_rate, fused=True)
-        self._counts: dict[str, int] = {}
-        self._started_s = bench.clock.now_s()
+        self._logbook = Logbook(bench, settings)
         self._samples = [zlib.crc32(samples.inputs.tobytes() + samples.labels.tobytes()) for samples in (train, test)]
-        self._changed = False
-        self._stop: RunStopped | None = None
+
+    @property
+    def settings(self) -> TrainSettings:
+        """Settings of the plan, with all changes made since it began."""
+        return self._logbook.settings
 
     @property
     def weights(self) -> list[Floats]:
@@ -107,7 +106,7 @@ class Training:
             self.network.prepare()
             self.network.measure_transfer()
         setup = {"message": self._opening(), "temperatures_c": dict(self.network.temperatures_c)}
-        yield from self._tell(self._record("setup", setup))
+        yield from self._logbook.note("setup", setup)
         yield from self._safe_point(save=True)
 
     def _opening(self) -> str:
@@ -125,10 +124,10 @@ class Training:
         if not len(progress.order):
             progress.order = self._rng.permutation(len(self._train))
         parts = list(self._train.in_order(self.settings.batch_size))
-        while progress.batches < len(parts) and self._counts.get("step", 0) < self._steps:
+        while progress.batches < len(parts) and self._logbook.count("step") < self._steps:
             yield from self._train_on(progress.order[parts[progress.batches]])
             progress.batches += 1
-            step = self._counts["step"]
+            step = self._logbook.count("step")
             due = step % self.settings.checkpoint_every == 0
             yield from self._safe_point(save=due and step < self._steps and progress.batches < len(parts))
         yield from self._end_epoch()
@@ -138,7 +137,7 @@ class Training:
         """Make one step with the chosen samples."""
         progress = self.progress
         inputs, targets = self._train.batch(chosen)
-        step = self._counts.get("step", 0)
+        step = self._logbook.count("step")
         self._set_learning_rate(step)
         whole = len(chosen) == min(self.settings.batch_size, len(self._train))
         checked = self.on_bench and whole and step % self.settings.agreement_every == 0
@@ -149,10 +148,10 @@ class Training:
         if checked:
             record = self._agreement(progress.epoch, inputs, targets, gradient)
             progress.checked += record.values["layers"]
-            yield from self._tell(record)
+            yield from self._logbook.tell(record)
         yield from self._warnings()
         self._update(gradient)
-        yield from self._tell(self._step_record(progress.epoch, gradient, targets))
+        yield from self._logbook.tell(self._step_record(progress.epoch, gradient, targets))
 
     def _step(self, inputs: Floats, targets: Floats, *, fresh_background: bool) -> StepGradient:
         """Show the weights and take the batch's gradient."""
@@ -182,7 +181,7 @@ class Training:
         rows = agreement(network, self.method, self.weights, inputs, targets, first, repeats)
         # slopes along random directions scatter whatever the light
         noisy = None if self.method == "finite_difference" else noise_warning(rows, first.sums[0], network.absorption)
-        if noisy and "agreement" not in self._counts:
+        if noisy and not self._logbook.count("agreement"):
             network.warn(noisy)
         leaks = [network.wrong_way_pump(layer, sums) for layer, sums in enumerate(first.sums, 1) if self._cost.backward]
         leak = max(leaks, default=0.0)
@@ -197,7 +196,7 @@ class Training:
         arrays |= {f"activations_{k + 1}": one[:SHOWN_SAMPLES] for k, one in enumerate(first.activations)}
         arrays |= {f"errors_{k + 1}": one[:SHOWN_SAMPLES] for k, one in enumerate(first.errors)}
         arrays |= {f"gradient_{k + 1}": layer for k, layer in enumerate(first.layers)}
-        return self._record("agreement", {"epoch": epoch, "layers": layers, "wrong_way_pump": leak}, arrays)
+        return self._logbook.record("agreement", {"epoch": epoch, "layers": layers, "wrong_way_pump": leak}, arrays)
 
     def _repeat(self, inputs: Floats, targets: Floats) -> StepGradient:
         """Return the gradient of a batch once more; a background of its own, whose noise the scatter is to show too."""
@@ -218,22 +217,11 @@ class Training:
                 "clipped_weights": tally.clipped_weights,
                 **tally.frame_counts,
             }
-        return self._record("step", values)
+        return self._logbook.record("step", values)
 
     def _warnings(self) -> Records:
         while self.network.warnings:
-            yield from self._tell(self._record("warning", {"message": self.network.warnings.pop(0)}))
-
-    def _tell(self, record: Record) -> Records:
-        """Yield a record and apply the changes that come back for it; a stop waits for the next safe point."""
-        try:
-            changes = yield record
-        except RunStopped as stop:
-            self._stop = stop
-            return
-        if changes is not None:
-            self.settings = apply_changes(self.settings, changes)
-            self._changed = True
+            yield from self._logbook.note("warning", {"message": self.network.warnings.pop(0)})
 
     def _end_epoch(self) -> Records:
         progress, epoch = self.progress, self.progress.epoch
@@ -246,7 +234,7 @@ class Training:
         values = {"epoch": epoch, "loss": loss, "test_accuracy": test_accuracy, "confusion": confusion.tolist()}
         if self.on_bench:
             values["exposures"] = sum(self.network.tally.exposures.values())
-        yield from self._tell(self._record("epoch", {**values, "gradient_agreement": means}))
+        yield from self._logbook.note("epoch", {**values, "gradient_agreement": means})
         yield from self._warnings()
         progress.next_epoch()
 
@@ -265,26 +253,24 @@ class Training:
         Raises:
             RunStopped: The operator asked for it; checkpoint and weights were yielded.
         """
-        if save or self._changed:
-            self._changed = False
+        logbook = self._logbook
+        if save or logbook.changed:
+            logbook.changed = False
             sentinel = self._sentinel()
-            index = self._count("checkpoint")
-            yield from self._tell(self._checkpoint(index, self.state(), sentinel))
-        if self._stop:
+            number = logbook.number("checkpoint")
+            yield from logbook.tell(logbook.checkpoint(number, {**self.state(), "sentinel": sentinel}))
+        if logbook.stop:
             state = self.state()  # before the sentinel: a resumed run goes on as if it had never been stopped
-            yield self._checkpoint(self._count("checkpoint"), state, self._sentinel())
+            number = logbook.number("checkpoint")
+            yield logbook.checkpoint(number, {**state, "sentinel": self._sentinel()})
             yield self._weights_record()
-            raise self._stop
+            raise logbook.stop
 
     def _sentinel(self) -> dict[str, Any]:
         if not self.on_bench:
             return {}
         inputs, errors = self._test.batch(slice(SAMPLES))
         return measure_sentinel(self.network, self.weights, inputs, errors)
-
-    def _checkpoint(self, index: int, state: dict[str, Any], sentinel: dict[str, Any]) -> Record:
-        values, arrays = split_tree({**state, "sentinel": sentinel})
-        return Record("checkpoint", index, self._bench.clock.now_s(), values, arrays)
 
     def state(self) -> dict[str, Any]:
         """Return all that `restore` needs, plain values and arrays; a simulated bench included."""
@@ -294,11 +280,9 @@ class Training:
             "adam": optimiser_state(self._optimiser, self._tensors()),
             "samples": self._samples,
             "generators": [rng.bit_generator.state for rng in (self._rng, self._directions_rng)],
-            "counts": dict(self._counts),
-            "seconds": [self._started_s, self._bench.clock.now_s()],
             "progress": asdict(self.progress),
             "network": self.network.state(),
-            "bench": self._bench.simulation_state(),
+            **self._logbook.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -314,14 +298,9 @@ class Training:
         restore_optimiser(self._optimiser, self._tensors(), state["adam"])
         for rng, at in zip((self._rng, self._directions_rng), state["generators"], strict=True):
             rng.bit_generator.state = at
-        self._counts = dict(state["counts"])
         self.progress = Progress(**state["progress"])
         self.network.restore(state["network"])
-        self._started_s, then_s = state["seconds"]
-        if state["bench"]:
-            self._bench.restore_simulation(state["bench"])
-        else:
-            self._started_s += self._bench.clock.now_s() - then_s
+        self._logbook.restore(state)
 
     def _go_on(self, checkpoint: Record) -> Records:
         """Restore a checkpoint; a table is looked at before anything goes on there.
@@ -338,17 +317,8 @@ class Training:
 
     # ---- records
 
-    def _count(self, kind: str) -> int:
-        """Return the number of the next record of a kind."""
-        index = self._counts.get(kind, 0)
-        self._counts[kind] = index + 1
-        return index
-
-    def _record(self, kind: str, values: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> Record:
-        return Record(kind, self._count(kind), self._bench.clock.now_s(), values, arrays or {})
-
     def _weights_record(self) -> Record:
-        return self._record(
+        return self._logbook.record(
             "weights", {"hidden": list(self.settings.hidden)}, {**self._named_weights(), **self._named_masks()}
         )
 
@@ -368,7 +338,7 @@ class Training:
 
     def _summary(self) -> Summary:
         tally, accuracies = self.network.tally, self.progress.test_accuracies
-        seconds = self._bench.clock.now_s() - self._started_s if self.on_bench else 0.0
+        seconds = self._logbook.seconds if self.on_bench else 0.0
         result = {
             "test_accuracy": accuracies[-1],
             "best_test_accuracy": max(accuracies),

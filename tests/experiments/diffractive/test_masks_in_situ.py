@@ -14,7 +14,7 @@ from labctl.experiments.deployment import Comparison
 from labctl.experiments.diffractive.in_situ.deployment_gap import Settings, compare
 from labctl.experiments.diffractive.in_situ.fields import BenchFields
 from labctl.experiments.diffractive.in_situ.gradient import mask_gradient
-from labctl.experiments.diffractive.in_situ.plan import first_phases, train_masks
+from labctl.experiments.diffractive.in_situ.plan import train_masks
 from labctl.experiments.diffractive.in_situ.reduced import reduced_bench
 from labctl.plan import parse_settings
 from labctl.records import Record
@@ -153,13 +153,14 @@ def test_a_bench_of_slit_multipliers_has_no_masks():
 
 
 @pytest.mark.parametrize(("mask", "said"), [(np.zeros((8, 8)), "32, 32"), (np.full((32, 32), np.nan), "finite")])
-def test_masks_that_do_not_fit_are_refused(
+def test_masks_that_do_not_fit_are_refused_before_anything_is_opened(
     mask: np.ndarray, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     named = {f"phase.slm_{k}": mask for k in (1, 2, 3)}
-    monkeypatch.setattr("labctl.experiments.diffractive.in_situ.plan.read_weights", lambda _: named)
-    with Bench(load_bench(BENCH), True) as bench, pytest.raises(ConfigError, match=said):
-        first_phases(BenchFields(bench), tmp_path)
+    monkeypatch.setattr("labctl.experiments.diffractive.in_situ.settings.read_weights", lambda _: named)
+    settings = parse_settings(train_masks, {"data": "sample", "start": str(tmp_path)})
+    with pytest.raises(ConfigError, match=said):
+        train_masks.budget(Bench(load_bench(BENCH), True), settings)
 
 
 def test_a_reduced_bench_is_as_connected_and_as_bright():

@@ -1,9 +1,7 @@
 """Plan `train_masks`: phase masks of a diffractive network, trained from fields measured on the bench."""
 
 import math
-from collections.abc import Generator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labctl.bench import Bench
-from labctl.errors import ConfigError, RunAborted, RunStopped
+from labctl.errors import RunAborted
 from labctl.experiments.diffractive.detectors import (
     PUBLISHED,
     DetectorLayout,
@@ -23,20 +21,24 @@ from labctl.experiments.diffractive.detectors import (
 from labctl.experiments.diffractive.geometry import Geometry
 from labctl.experiments.diffractive.in_situ.fields import BenchFields
 from labctl.experiments.diffractive.in_situ.gradient import MaskGradient, MethodName, mask_gradient
-from labctl.experiments.diffractive.in_situ.settings import MaskSettings, checked_steps, load_objects, mask_budget
+from labctl.experiments.diffractive.in_situ.settings import (
+    MaskSettings,
+    checked_steps,
+    first_phases,
+    load_objects,
+    mask_budget,
+)
 from labctl.experiments.diffractive.losses import normalised_cross_entropy
 from labctl.experiments.diffractive.objects import object_fields
-from labctl.plan import Steps, apply_changes, plan
-from labctl.recorder import read_weights
-from labctl.records import Changes, Record, Summary, join_tree, split_tree
-from labctl.training.progress import optimiser_state, restore_optimiser
+from labctl.plan import Steps, plan
+from labctl.records import Record, Summary, join_tree
+from labctl.training.logbook import Logbook, Records
+from labctl.training.progress import Progress, optimiser_state, restore_optimiser
 from labctl.training.tasks import Samples
 from labctl.training.threads import one_thread
 
 PLATE_WAVELENGTHS = 80e-3 / 0.75e-3
 """Side of the published plate in wavelengths; its detectors keep their share of it (published-systems 3.3)."""
-
-Records = Generator[Record, Changes | None, None]
 
 
 @plan(MaskSettings, budget=mask_budget, resumable=True)
@@ -64,20 +66,18 @@ class MaskTraining:
         self, bench: Bench, settings: MaskSettings, train: Samples, test: Samples, rng: np.random.Generator
     ) -> None:
         self.fields = BenchFields(bench)
-        self.settings = settings
         self._bench, self._train, self._test, self._rng = bench, train, test, rng
         self._lit = settings.method != "in_silico"
         self._detectors = plane_detectors(self.fields)
-        self._phases = first_phases(self.fields, settings.start)
+        self._phases = first_phases(bench.file.path, settings.start)
         self._optimiser = torch.optim.Adam(self._phases, lr=settings.learning_rate)
-        self._counts: dict[str, int] = {}
-        self._started_s = bench.clock.now_s()
-        self._epoch, self._batch = 1, 0
-        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._losses: list[float] = []
-        self._accuracies: list[float] = []
-        self._agreements: list[dict[str, Any]] = []
-        self._stop: RunStopped | None = None
+        self._progress = Progress()
+        self._logbook = Logbook(bench, settings)
+
+    @property
+    def settings(self) -> MaskSettings:
+        """Settings of the plan, with all changes made since it began."""
+        return self._logbook.settings
 
     def run(self, checkpoint: Record | None = None) -> Steps:
         """Train for all epochs, or for those left after `checkpoint`, and return the summary."""
@@ -85,10 +85,10 @@ class MaskTraining:
             if checkpoint:
                 self._restore(join_tree(checkpoint.values, checkpoint.arrays))
             else:
-                yield from self._tell(self._record("setup", {"message": self._opening()}))
+                yield from self._logbook.note("setup", {"message": self._opening()})
             if not self.settings.epochs:
                 yield from self._test_masks(0)
-            while self._epoch <= self.settings.epochs:
+            while self._progress.epoch <= self.settings.epochs:
                 yield from self._train_epoch()
             yield self._masks_record()
             return self._summary()
@@ -104,22 +104,23 @@ class MaskTraining:
     # ---- one epoch
 
     def _train_epoch(self) -> Records:
-        if not len(self._order):
-            self._order = self._rng.permutation(len(self._train))
+        progress = self._progress
+        if not len(progress.order):
+            progress.order = self._rng.permutation(len(self._train))
         parts = list(self._train.in_order(self.settings.batch_size))
         checked = set(checked_steps(len(self._train), self.settings))
-        while self._batch < len(parts):
-            yield from self._step(self._order[parts[self._batch]], checked)
-            self._batch += 1
-            due = self._counts["step"] % self.settings.checkpoint_every == 0 and self._batch < len(parts)
-            yield from self._safe_point(save=due)
-        yield from self._test_masks(self._epoch)
-        self._epoch, self._batch, self._order, self._losses = self._epoch + 1, 0, np.zeros(0, np.int64), []
+        while progress.batches < len(parts):
+            yield from self._step(progress.order[parts[progress.batches]], checked)
+            progress.batches += 1
+            due = self._logbook.count("step") % self.settings.checkpoint_every == 0
+            yield from self._safe_point(save=due and progress.batches < len(parts))
+        yield from self._test_masks(progress.epoch)
+        progress.next_epoch()
         yield from self._safe_point(save=True)
 
     def _step(self, chosen: NDArray[np.integer], checked: set[int]) -> Records:
         """Make one step with the chosen samples."""
-        step = self._counts.get("step", 0)
+        step = self._logbook.count("step")
         objects, labels = self._objects(self._train, chosen)
         self._show()
         self.fields.tally.heading = "training"
@@ -127,20 +128,20 @@ class MaskTraining:
         if not math.isfinite(gradient.loss):
             raise RunAborted(f"step {step}: the loss is {gradient.loss}; lower learning_rate")
         if step in checked:
-            yield from self._tell(self._agreement(objects, labels, gradient))
+            yield from self._logbook.tell(self._agreement(objects, labels, gradient))
         for group in self._optimiser.param_groups:
             group["lr"] = self.settings.learning_rate
         for phase, measured in zip(self._phases, gradient.masks, strict=True):
             phase.grad = measured
         self._optimiser.step()
-        self._losses.append(gradient.loss)
+        self._progress.losses.append(gradient.loss)
         powers = detector_powers(gradient.intensity, self._detectors)
-        values = {"epoch": self._epoch, "loss": gradient.loss, "accuracy": _share_right(powers, labels)}
+        values = {"epoch": self._progress.epoch, "loss": gradient.loss, "accuracy": _share_right(powers, labels)}
         if self._lit:
             tally = self.fields.tally
             values |= {"exposures": sum(tally.exposures.values()), "imbalance": list(gradient.imbalance)}
             values |= {"saturated_pixels": tally.clipped_modes, **tally.frame_counts}
-        yield from self._tell(self._record("step", values))
+        yield from self._logbook.note("step", values)
 
     def _gradient(self, method: MethodName, objects: Tensor, labels: Tensor) -> MaskGradient:
         def loss(intensity: Tensor) -> Tensor:
@@ -155,7 +156,7 @@ class MaskTraining:
         model = self._gradient("in_silico", objects, labels)
         rows = [
             {
-                "epoch": self._epoch,
+                "epoch": self._progress.epoch,
                 "layer": k + 1,
                 "cosine": _cosine(one, modelled),
                 "norm_ratio": float(one.norm() / modelled.norm()),
@@ -163,8 +164,8 @@ class MaskTraining:
             }
             for k, (one, other, modelled) in enumerate(zip(first.masks, again.masks, model.masks, strict=True))
         ]
-        self._agreements += rows
-        return self._record("agreement", {"epoch": self._epoch, "layers": rows})
+        self._progress.agreements += rows
+        return self._logbook.record("agreement", {"epoch": self._progress.epoch, "layers": rows})
 
     def _test_masks(self, epoch: int) -> Records:
         """Test the masks where they were trained: on the bench, or in the model."""
@@ -176,12 +177,12 @@ class MaskTraining:
             found = self._output(objects).argmax(dim=1)
             np.add.at(confusion, (labels.numpy(), found.numpy()), 1)
         accuracy = float(np.trace(confusion) / confusion.sum())
-        self._accuracies.append(accuracy)
+        self._progress.test_accuracies.append(accuracy)
         values = {"epoch": epoch, "test_accuracy": accuracy, "confusion": confusion.tolist()}
-        values |= {"loss": float(np.mean(self._losses))} if self._losses else {}
+        values |= {"loss": float(np.mean(self._progress.losses))} if self._progress.losses else {}
         if self._lit:
             values["exposures"] = sum(self.fields.tally.exposures.values())
-        yield from self._tell(self._record("epoch", values))
+        yield from self._logbook.note("epoch", values)
 
     def _output(self, objects: Tensor) -> Tensor:
         """Return the powers on the detectors."""
@@ -206,37 +207,25 @@ class MaskTraining:
 
     # ---- records and checkpoints
 
-    def _tell(self, record: Record) -> Records:
-        """Yield a record and apply the changes that come back for it; a stop waits for the next safe point."""
-        try:
-            changes = yield record
-        except RunStopped as stop:
-            self._stop = stop
-            return
-        if changes is not None:
-            self.settings = apply_changes(self.settings, changes)
-
     def _safe_point(self, *, save: bool) -> Records:
-        """Save where the training is, if asked; end it here if it was stopped.
+        """Save where the training is, if asked or after a change; end it here if it was stopped.
 
         Raises:
             RunStopped: The operator asked for it; checkpoint and masks were yielded.
         """
-        if save or self._stop:
-            index = self._counts["checkpoint"] = self._counts.get("checkpoint", -1) + 1
-            values, arrays = split_tree(self._state())
-            yield from self._tell(Record("checkpoint", index, self._bench.clock.now_s(), values, arrays))
-        if self._stop:
+        logbook = self._logbook
+        if save or logbook.changed or logbook.stop:
+            logbook.changed = False
+            number = logbook.number("checkpoint")
+            yield from logbook.tell(logbook.checkpoint(number, self._state()))
+        if logbook.stop:
             yield self._masks_record()
-            raise self._stop
-
-    def _record(self, kind: str, values: dict[str, Any], arrays: dict[str, NDArray[Any]] | None = None) -> Record:
-        index = self._counts.get(kind, 0)
-        self._counts[kind] = index + 1
-        return Record(kind, index, self._bench.clock.now_s(), values, arrays or {})
+            raise logbook.stop
 
     def _masks_record(self) -> Record:
-        return self._record("weights", {}, {name: phase.numpy().copy() for name, phase in self._named().items()})
+        return self._logbook.record(
+            "weights", {}, {name: phase.numpy().copy() for name, phase in self._named().items()}
+        )
 
     def _named(self) -> dict[str, Tensor]:
         """Return the phases by the panel that shows them."""
@@ -248,15 +237,9 @@ class MaskTraining:
             **{name: phase.numpy().copy() for name, phase in self._named().items()},
             "adam": optimiser_state(self._optimiser, self._named()),
             "generator": self._rng.bit_generator.state,
-            "counts": dict(self._counts),
-            "seconds": [self._started_s, self._bench.clock.now_s()],
-            "progress": [self._epoch, self._batch],
-            "order": self._order,
-            "losses": list(self._losses),
-            "accuracies": list(self._accuracies),
-            "agreements": list(self._agreements),
+            "progress": asdict(self._progress),
             "tally": asdict(self.fields.tally),
-            "bench": self._bench.simulation_state(),
+            **self._logbook.state(),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -264,23 +247,16 @@ class MaskTraining:
             phase.copy_(torch.from_numpy(state[name]))
         restore_optimiser(self._optimiser, self._named(), state["adam"])
         self._rng.bit_generator.state = state["generator"]
-        self._counts, self._order = dict(state["counts"]), state["order"]
-        self._epoch, self._batch = state["progress"]
-        self._losses, self._accuracies = list(state["losses"]), list(state["accuracies"])
-        self._agreements = list(state["agreements"])
+        self._progress = Progress(**state["progress"])
         self.fields.tally.restore(state["tally"])
-        self._started_s, then_s = state["seconds"]
-        if state["bench"]:
-            self._bench.restore_simulation(state["bench"])
-        else:
-            self._started_s += self._bench.clock.now_s() - then_s
+        self._logbook.restore(state)
 
     def _summary(self) -> Summary:
-        seconds = self._bench.clock.now_s() - self._started_s if self._lit else 0.0
+        seconds = self._logbook.seconds if self._lit else 0.0
         result = {
-            "test_accuracy": self._accuracies[-1],
-            "test_accuracies": self._accuracies,
-            "gradient_agreement": self._agreements,
+            "test_accuracy": self._progress.test_accuracies[-1],
+            "test_accuracies": self._progress.test_accuracies,
+            "gradient_agreement": self._progress.agreements,
             "saturated_pixels": self.fields.tally.clipped_modes,
             **self.fields.tally.spent(seconds),
         }
@@ -289,7 +265,7 @@ class MaskTraining:
         )
         if not self._lit:
             return {**result, "message": f"{score}, computed in the calibrated model; no light was used"}
-        last = self._agreements[-len(self._phases) :]
+        last = self._progress.agreements[-len(self._phases) :]
         cosines = ", ".join(f"{row['cosine']:.3f}" for row in last) or "not measured"
         how = "simulated" if self._bench.simulated else "real"
         closing = (
@@ -307,28 +283,6 @@ def plane_detectors(fields: BenchFields) -> Tensor:
     hops = [hop.distance.value for hop in fields.path.hops]
     geometry = Geometry(grid, wavelength_m, len(fields.path.masks), hops[0], hops[0], hops[-1])
     return detector_masks(detector_squares(DetectorLayout(**sizes), geometry, grid.shape[0]), grid.shape)
-
-
-def first_phases(fields: BenchFields, start: Path | None) -> list[Tensor]:
-    """Return the phases (rows, cols) in rad of every mask to begin with: flat, or those of the run `start`.
-
-    Raises:
-        ConfigError: The run has no masks of this bench, or their shape or values do not fit.
-    """
-    shape = fields.grid.shape
-    if start is None:
-        return [torch.zeros(shape) for _ in fields.path.masks]
-    named, phases = read_weights(start), []
-    for mask in fields.path.masks:
-        phase = named.get(f"phase.{mask.device}")
-        if phase is None:
-            raise ConfigError(
-                f"run {start}: holds {', '.join(named) or 'no masks'}, the bench needs one of {mask.device}"
-            )
-        if phase.shape != shape or not np.isfinite(phase).all():
-            raise ConfigError(f"run {start}: mask of {mask.device} is {phase.shape}; finite phases {shape} are needed")
-        phases.append(torch.from_numpy(phase.astype(np.float32)))
-    return phases
 
 
 def _share_right(powers: Tensor, labels: Tensor) -> float:

@@ -1,16 +1,21 @@
-"""Settings and budget of a training of phase masks."""
+"""Settings and budget of a training of phase masks, and what it starts from."""
 
 import math
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from labctl.bench import Bench
 from labctl.errors import ConfigError
 from labctl.experiments.diffractive.in_situ.fields import STEPS_RAD
 from labctl.experiments.diffractive.in_situ.gradient import MethodName
+from labctl.optics.free_space.elements import FreeSpacePath
 from labctl.plan import live
+from labctl.recorder import read_weights
 from labctl.records import Budget
 from labctl.training.datasets import load_dataset
 from labctl.training.settings import DataSettings
@@ -52,6 +57,28 @@ def load_objects(settings: MaskSettings) -> tuple[Samples, Samples, str]:
     )
 
 
+def first_phases(path: FreeSpacePath, start: Path | None) -> list[Tensor]:
+    """Return the phases (rows, cols) in rad of every mask to begin with: flat, or those of the run `start`.
+
+    Raises:
+        ConfigError: The run has no masks of this bench, or their shape or values do not fit.
+    """
+    shape = path.samples
+    if start is None:
+        return [torch.zeros(shape) for _ in path.masks]
+    named, phases = read_weights(start), []
+    for mask in path.masks:
+        phase = named.get(f"phase.{mask.device}")
+        if phase is None:
+            raise ConfigError(
+                f"run {start}: holds {', '.join(named) or 'no masks'}, the bench needs one of {mask.device}"
+            )
+        if phase.shape != shape or not np.isfinite(phase).all():
+            raise ConfigError(f"run {start}: mask of {mask.device} is {phase.shape}; finite phases {shape} are needed")
+        phases.append(torch.from_numpy(phase.astype(np.float32)))
+    return phases
+
+
 def checked_steps(samples: int, settings: MaskSettings) -> list[int]:
     """Return the steps whose gradient is compared with the model's and measured again; none without light."""
     if settings.method == "in_silico":
@@ -69,12 +96,13 @@ def mask_budget(bench: Bench, settings: MaskSettings) -> Budget:
     """Return what a training of masks will cost.
 
     Raises:
-        ConfigError: The bench is not in free space, or the data are not there.
+        ConfigError: The bench is not in free space, the data are not there, or masks to start with do not fit.
     """
     train, test, _ = load_objects(settings)
     masks, samples = bench.file.path.masks, len(train)
     if not masks:
         raise ConfigError(f"bench {bench.file.name} has no mask to train")
+    first_phases(bench.file.path, settings.start)
     per_epoch = math.ceil(samples / settings.batch_size)
     steps, rest = settings.epochs * per_epoch, samples % settings.batch_size
     sizes = [settings.batch_size] * (per_epoch - bool(rest)) + [rest] * bool(rest)
