@@ -1,8 +1,11 @@
 """What installed packages announce as entry points: plans, calibrations, tables and drivers, by name."""
 
+import ast
 import difflib
+import importlib.util
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from labctl.errors import ConfigError
@@ -21,6 +24,21 @@ def announced(kind: str) -> dict[str, EntryPoint]:
             one = f"{kind.removesuffix('s')} {entry.name!r}"
             raise ConfigError(f"{one} is announced twice: {known.value} and {entry.value}; rename one")
     return found
+
+
+def describe(entry: EntryPoint) -> str:
+    """Return the first line of the docstring of what is announced, read without importing it.
+
+    It is that of the function; of anything else (an object, a class of a driver) that of its module.
+    """
+    try:
+        spec = importlib.util.find_spec(entry.module)
+        module = ast.parse(Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else "")
+    except (ImportError, OSError, SyntaxError) as error:
+        return f"{entry.value}: cannot be read: {error}"
+    functions = [one for one in module.body if isinstance(one, ast.FunctionDef) and one.name == entry.attr]
+    docstrings = map(ast.get_docstring, [*functions, module])
+    return next(filter(None, docstrings), entry.value).partition("\n")[0]
 
 
 def load_announced(kind: str, name: str, otherwise: str = "") -> Any:

@@ -71,12 +71,17 @@ def with_unit(value: Any, unit: Unit | None) -> Any:
     return f"{float(value)!r} {next(iter(unit.symbols))}" if unit and is_number else value
 
 
+def written(value: Any, unit: Unit | None = None) -> str:
+    """Return a value as YAML has it in one line, with its unit if it has one."""
+    plain = with_unit(to_jsonable_python(value, fallback=str), unit)
+    text = yaml.safe_dump(plain, default_flow_style=True, width=math.inf)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
 def _default(field: FieldInfo) -> str | None:
     if field.is_required():
         return None
-    value = to_jsonable_python(field.get_default(call_default_factory=True), fallback=str)
-    text = yaml.safe_dump(with_unit(value, unit_of(field)), default_flow_style=True, width=math.inf)
-    return text.removesuffix("\n").removesuffix("\n...")
+    return written(field.get_default(call_default_factory=True), unit_of(field))
 
 
 class Form:

@@ -1,13 +1,14 @@
 """What `labctl list` knows: names of what is installed, what they stand for, and what can be set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
-from labctl.announced import announced
+from labctl.announced import announced, describe
 from labctl.documents import read_bench_document, shipped_benches
 from labctl.errors import ConfigError
-from labctl.forms import listed_settings
+from labctl.forms import listed_settings, written
 from labctl.plan import load_plan
 
 
@@ -55,19 +56,19 @@ def listings(what: Listed | None, name: str | None) -> Iterator[Listing]:
         raise ConfigError(f"list {what}: takes no name, got {name!r}; write list {what}, or list settings {name}")
     else:
         kinds = [what] if what else [kind for kind in Listed if kind is not Listed.SETTINGS]
-        yield from (Listing(kind, kind, ("name", "description"), installed(kind)) for kind in kinds)
+        yield from map(installed, kinds)
 
 
-def installed(what: Listed) -> list[tuple[str, str]]:
-    """Return names and what they stand for; nothing is imported, so this is quick."""
+def installed(what: Listed) -> Listing:
+    """Return names and what they stand for, of drivers their class as bench files name it; nothing is imported."""
     if what is Listed.BENCHES:
-        return [(name, str(read_bench_document(name).data.get("description", ""))) for name in shipped_benches()]
+        benches = [(name, str(read_bench_document(name).data.get("description", ""))) for name in shipped_benches()]
+        return Listing(what, what, ("name", "description"), benches)
     found = announced(what)
-    if what is Listed.TABLES:
-        from labctl.experiments.table import describe
-
-        return [(name, describe(entry)) for name, entry in found.items()]
-    return [(name, entry.value) for name, entry in found.items()]
+    if what is Listed.DRIVERS:
+        rows = [(name, entry.value.replace(":", "."), describe(entry)) for name, entry in found.items()]
+        return Listing(what, what, ("name", "driver", "description"), rows)
+    return Listing(what, what, ("name", "description"), [(name, describe(entry)) for name, entry in found.items()])
 
 
 def settings_of(name: str | None) -> Listing:
@@ -82,9 +83,19 @@ def settings_of(name: str | None) -> Listing:
     if name is None:
         raise ConfigError("list settings: whose? Name a plan, file.py:function, a calibration or a table")
     if name in announced("tables"):
-        scales = {scale: asdict(settings) for scale, settings in load_table(name).scales.items()}
-        rows = [(key, *(str(one[key]) for one in scales.values())) for key in next(iter(scales.values()))]
+        scales = {scale: dict(_leaves(asdict(settings))) for scale, settings in load_table(name).scales.items()}
+        names = dict.fromkeys(key for one in scales.values() for key in one)
+        rows = [(key, *(one.get(key, "") for one in scales.values())) for key in names]
         return Listing(Listed.SETTINGS, f"settings of {name} by --scale", ("name", *scales), rows)
     plan = load_calibration(name).measure if name in announced("calibrations") else load_plan(name)
     rows = [(one.name, one.allowed, one.default, one.about) for one in listed_settings(plan.settings_type)]
     return Listing(Listed.SETTINGS, f"settings of {name}", ("name", "allowed", "default", "description"), rows)
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the values of nested mappings by dotted name, as they are written."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", written(value)

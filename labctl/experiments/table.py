@@ -4,8 +4,6 @@ The work of a table is cut into cells, one training each. A finished cell is one
 an interrupted table goes on where it stopped, and cells may run in several processes.
 """
 
-import ast
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -14,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -185,17 +182,6 @@ def _stored(cell: Cell, folder: Path) -> Finished | None:
 
 
 # ---- found by name
-
-
-def describe(entry: EntryPoint) -> str:
-    """Return the first line of the docstring of the table's module, read without importing it."""
-    try:
-        spec = importlib.util.find_spec(entry.module)
-        source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-        docstring = ast.get_docstring(ast.parse(source)) or entry.value
-    except (ImportError, OSError, SyntaxError) as error:
-        return f"{entry.value}: cannot be read: {error}"
-    return docstring.partition("\n")[0]
 
 
 def load_table(name: str) -> Table:

@@ -39,7 +39,7 @@ def test_list_names_benches_plans_drivers_and_tables(labctl: Labctl) -> None:
 def test_list_of_one_kind_names_that_alone(labctl: Labctl, kind: str) -> None:
     ended = labctl("list", kind, "--json")
     assert ended.answer.keys() == {"status", kind}
-    assert all(entry.keys() == {"name", "description"} for entry in ended.answer[kind])
+    assert all(entry["name"] and " " in entry["description"] for entry in ended.answer[kind])
     assert len(ended.out) == 1
 
 

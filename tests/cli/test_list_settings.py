@@ -74,8 +74,8 @@ def test_settings_of_a_plan_in_a_file_are_listed_with_their_units(labctl: Labctl
 
 
 def test_settings_of_a_table_are_listed_by_scale(labctl: Labctl) -> None:
-    rows = labctl("list", "settings", "sa_depth_sweep", "--json").answer["settings"]
-    assert rows
+    rows = labctl("list", "settings", "d2nn_imager", "--json").answer["settings"]
+    assert {"name": "geometry.grid.shape", "quick": "[100, 100]", "paper": "[300, 300]"} in rows
     assert all(row.keys() == {"name", "quick", "paper"} for row in rows)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from labctl.announced import announced
+from labctl.announced import announced, describe
 from labctl.errors import ConfigError, LabError
 from labctl.experiments.table import (
     Cell,
@@ -17,7 +17,6 @@ from labctl.experiments.table import (
     Results,
     Table,
     compute_table,
-    describe,
     load_table,
     predicted_seconds,
 )
