@@ -1,7 +1,7 @@
 """What a model allows, in words: its JSON schema, read for lists of settings and for messages."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -69,6 +69,15 @@ def with_unit(value: Any, unit: Unit | None) -> Any:
         return [with_unit(entry, unit) for entry in value]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{float(value)!r} {next(iter(unit.symbols))}" if unit and is_number else value
+
+
+def leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what nested mappings hold in the end, by dotted name."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def written(value: Any, unit: Unit | None = None) -> str:

@@ -1,14 +1,13 @@
 """What `labctl list` knows: names of what is installed, what they stand for, and what can be set."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
 
 from labctl.announced import announced, describe
 from labctl.documents import read_bench_document, shipped_benches
 from labctl.errors import ConfigError
-from labctl.forms import listed_settings, written
+from labctl.forms import leaves, listed_settings, written
 from labctl.plan import load_plan
 
 
@@ -83,19 +82,10 @@ def settings_of(name: str | None) -> Listing:
     if name is None:
         raise ConfigError("list settings: whose? Name a plan, file.py:function, a calibration or a table")
     if name in announced("tables"):
-        scales = {scale: dict(_leaves(asdict(settings))) for scale, settings in load_table(name).scales.items()}
+        scales = {scale: dict(leaves(asdict(settings))) for scale, settings in load_table(name).scales.items()}
         names = dict.fromkeys(key for one in scales.values() for key in one)
-        rows = [(key, *(one.get(key, "") for one in scales.values())) for key in names]
+        rows = [(key, *(written(one[key]) if key in one else "" for one in scales.values())) for key in names]
         return Listing(Listed.SETTINGS, f"settings of {name} by --scale", ("name", *scales), rows)
     plan = load_calibration(name).measure if name in announced("calibrations") else load_plan(name)
     rows = [(one.name, one.allowed, one.default, one.about) for one in listed_settings(plan.settings_type)]
     return Listing(Listed.SETTINGS, f"settings of {name}", ("name", "allowed", "default", "description"), rows)
-
-
-def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the values of nested mappings by dotted name, as they are written."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", written(value)

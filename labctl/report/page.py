@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from labctl.errors import LabError
 from labctl.files import replace_file
+from labctl.forms import leaves
 from labctl.report import figures, images
 from labctl.report.readings import Readings, read_readings
 
@@ -83,7 +84,8 @@ def _head(read: Readings) -> Iterator[str]:
     if error := read.ended.get("error"):
         yield f'<p class="bad">{escape(str(error))}</p>'
     yield "<h2>Settings</h2>"
-    yield _table(list(_flat(header.get("settings") or {})) or [(UNKNOWN,)])
+    settings = [(name, _text(value)) for name, value in leaves(header.get("settings") or {})]
+    yield _table(settings or [(UNKNOWN,)])
 
 
 def _training(read: Readings, absent: list[str]) -> Iterator[str]:
@@ -249,15 +251,6 @@ def _simulated(header: Mapping[str, Any]) -> str:
     if devices <= set(names):
         return f"simulated (all {len(names)} devices)"
     return f"partly simulated: {', '.join(map(str, names))}"
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Yield dotted name and text of every setting."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", _text(value)
 
 
 def _text(value: Any) -> str:
