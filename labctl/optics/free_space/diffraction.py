@@ -7,6 +7,7 @@ of a plate is the product of the two fields that meet there.
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -67,22 +68,27 @@ def backpropagate(field: Tensor, masks: Tensor, transfers: Sequence[Tensor], los
         field: As for `diffract`; no gradient is found for it.
         masks: As for `diffract`.
         transfers: As for `diffract`.
-        loss: Sum over samples; a mean divides by the number of all samples.
+        loss: Sum over samples; a mean divides by the number of all samples. Threads that share samples call it at once.
 
     Raises:
         ConfigError: As `diffract`.
     """
-    leaf = masks.detach().requires_grad_()
-    total = torch.zeros((), dtype=transfers[0].dtype.to_real(), device=field.device)
-    first = chunks(field[:1].to(transfers[0].dtype).expand(len(field), -1, -1))[0]
-    at_once = CHUNKS_AT_ONCE * (first.stop - first.start) * _threads(field)
-    for start in range(0, len(field), at_once):
-        part = slice(start, min(start + at_once, len(field)))
-        value = loss(diffract(field[part], leaf, transfers), part)
-        value.backward()
-        total += value.detach()
-    masks.backward(leaf.grad)
-    return total
+    samples = chunks(field[:1].to(transfers[0].dtype).expand(len(field), -1, -1))
+
+    def run(share: Sequence[slice]) -> tuple[Tensor, Tensor]:
+        own, gradient = masks.detach().requires_grad_(), torch.zeros_like(masks)
+        total = torch.zeros((), dtype=transfers[0].dtype.to_real(), device=field.device)
+        for first in range(0, len(share), CHUNKS_AT_ONCE):
+            together = share[first : first + CHUNKS_AT_ONCE]
+            part = slice(together[0].start, together[-1].stop)
+            value = loss(diffract(field[part], own, transfers), part)
+            gradient += torch.autograd.grad(value, own)[0]
+            total += value.detach()
+        return total, gradient
+
+    totals, gradients = zip(*share_out(run, samples, _threads(field)), strict=True)
+    masks.backward(reduce(torch.add, gradients))
+    return reduce(torch.add, totals)
 
 
 class _Diffract(torch.autograd.Function):
