@@ -1,4 +1,4 @@
-"""Losses of a classifier: what the output plane should look like for an object of a class."""
+"""Losses of classifiers and imagers: what the output plane should look like for an object."""
 
 import torch
 from torch import Tensor
@@ -53,12 +53,13 @@ def log_plane_error(intensity: Tensor, wanted: Tensor) -> Tensor:
     """Return the mean over objects of log(1 + e), e the square error of the plane over the square of what is wanted.
 
     What is wanted is as bright as fits the object best, so that no brightness need be chosen: e is then
-    |I|^2 / (c^2 |m|^2) - 1 for the mask m of the right detector and the brightness c = I.m / |m|^2. The logarithm, as
+    |I|^2 / (c^2 |m|^2) - 1 for what is wanted, m, and the brightness c = I.m / |m|^2. The logarithm, as
     in a signal-to-noise ratio in dB, keeps objects that are still dark on it from outweighing all others.
 
     Args:
         intensity: Output, shape (n, rows, cols).
-        wanted: 1 on the right detector, 0 elsewhere, same shape.
+        wanted: Up to its brightness: of a classifier 1 on the right detector and 0 elsewhere, of an imager the
+            object's intensity; same shape.
     """
     area = wanted.square().sum(dim=(1, 2))
     brightness = (intensity * wanted).sum(dim=(1, 2)) / area
